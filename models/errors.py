@@ -1,0 +1,40 @@
+"""What can go wrong with networks, policies, data and training.
+
+    ModelError
+    ├── UnknownModelError
+    ├── PolicyError
+    ├── DataError
+    │   └── UnknownDatasetError
+    ├── WeightsError
+    └── TrainingError
+"""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Root of every error that `models` raises on purpose; the text is one line a user can act on."""
+
+
+class UnknownModelError(ModelError):
+    """No network bears this name."""
+
+
+class PolicyError(ModelError):
+    """A bit policy that the network cannot take: a missing or unknown layer, bits outside 1..8."""
+
+
+class DataError(ModelError):
+    """A data set that is missing, corrupt or wrongly shaped."""
+
+
+class UnknownDatasetError(DataError):
+    """No data set bears this name."""
+
+
+class WeightsError(ModelError):
+    """A weights file that is missing, corrupt, or belongs to another network."""
+
+
+class TrainingError(ModelError):
+    """Training diverged: the loss is not a finite number."""

@@ -1,0 +1,196 @@
+"""Training: pretrain a float network, quantize it, retrain it briefly, measure its accuracy.
+
+Everything is seeded and runs on the caller's torch threads: the same call gives the same network
+on the same machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models import quant
+from models.data import ImageSet
+from models.errors import TrainingError
+
+EVAL_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        n_images: images seen in all, augmented copies counted.
+        batch_size: images a step.
+        lr: highest learning rate; it rises over the first `warmup` share and falls along a cosine to 0.
+        warmup: share of the steps, 0..1.
+        momentum, weight_decay, label_smoothing: of Nesterov SGD and cross entropy; the decay spares norms.
+        shift: random shift in pixels, 0 for none.
+        flip: whether half of the images are mirrored.
+        bf16: compute convolutions and matrix products in bfloat16 (the float pretraining only).
+    """
+
+    n_images: int
+    batch_size: int = 128
+    lr: float = 0.02
+    warmup: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    shift: int = 0
+    flip: bool = False
+    bf16: bool = False
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps; a started batch is counted."""
+        return max(1, math.ceil(self.n_images / self.batch_size))
+
+
+def scale_images(x: Tensor) -> Tensor:
+    """uint8 images (B, C, H, W) to floats in [-1, 1], channels last."""
+    return x.float().div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
+
+
+def augment(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Randomly shifted (by up to `shift` pixels, edges filled with 0) and mirrored copies of uint8 images."""
+    n, _, h, w = x.shape
+    if shift:
+        x = nn.functional.pad(x, (shift, shift, shift, shift))
+        rows = torch.randint(2 * shift + 1, (n, 1), generator=generator) + torch.arange(h)
+        cols = torch.randint(2 * shift + 1, (n, 1), generator=generator) + torch.arange(w)
+        x = x[torch.arange(n)[:, None, None], :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+    if flip:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    return x
+
+
+def _batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(recipe.n_steps):
+        while len(order) < recipe.batch_size:
+            order = torch.cat([order, torch.randperm(len(images), generator=generator)])
+        pick, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        yield scale_images(augment(images.x[pick], recipe.shift, recipe.flip, generator)), images.y[pick]
+
+
+def _lr_at(step: int, recipe: Recipe) -> float:
+    rise = recipe.warmup * recipe.n_steps
+    if step < rise:
+        return recipe.lr * (step + 1) / (rise + 1)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, recipe.n_steps - rise)))
+
+
+def train(
+    network: nn.Module,
+    images: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Train a network in place, from its present weights.
+
+    Args:
+        network: float or quantized; left in eval mode.
+        images: the train split.
+        recipe: how.
+        seed: of the order of images and the augmentation.
+        progress: called after every step with steps done, steps in all, the step's loss.
+
+    Raises:
+        TrainingError: the loss is not a finite number.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network.train().to(memory_format=torch.channels_last)
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+    )
+    for step, (x, y) in enumerate(_batches(images, recipe, generator)):
+        for group in optimizer.param_groups:
+            group["lr"] = _lr_at(step, recipe)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            logits = network(x)
+        loss = nn.functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        if not math.isfinite(loss.item()):
+            network.eval()
+            raise TrainingError(
+                f"the loss became {loss.item()} at step {step + 1} of {recipe.n_steps} with learning rate {recipe.lr}; "
+                f"try a lower learning rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, recipe.n_steps, loss.item())
+    network.eval()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, x: Tensor) -> Tensor:
+    """Logits (N, classes) of uint8 images (N, C, H, W), in eval mode."""
+    network.eval().to(memory_format=torch.channels_last)
+    return torch.cat([network(scale_images(x[i : i + EVAL_BATCH])) for i in range(0, len(x), EVAL_BATCH)])
+
+
+def accuracy(network: nn.Module, images: ImageSet) -> float:
+    """Share of the images, 0..1, whose largest logit is their label's."""
+    return float((predict(network, images.x).argmax(1) == images.y).double().mean())
+
+
+@torch.no_grad()
+def reestimate_norms(network: nn.Module, images: ImageSet, batch_size: int = 250) -> None:
+    """Replace the running mean and variance of every batch norm by those of the given images.
+
+    Quantizing weights and activations moves them; without this a 2-bit network is near chance.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    before = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None  # a plain average over the batches
+    network.train()
+    for i in range(0, len(images) - len(images) % min(batch_size, len(images)), batch_size):
+        network(scale_images(images.x[i : i + batch_size]))
+    for m, momentum in zip(norms, before, strict=True):
+        m.momentum = momentum
+    network.eval()
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> None:
+    """Set every quantizer's step, then re-estimate the batch norms.
+
+    Weights come first; then, front to back, each activation from what the already quantized layers
+    before it hand on, with the norms fitted to them.
+
+    Args:
+        network: quantized, with its float weights loaded.
+        images: from the train split; 1,000 are plenty.
+        n_act_images: how many of them the activations' steps are taken from.
+    """
+    for quantizer, weight in quant.weight_quantizers(network):
+        quantizer.calibrate(weight)
+    few = images.first(n_act_images)
+    network.train()
+    x = scale_images(few.x)
+    for module in network.children():
+        found = quant.act_quantizers(module)
+        for quantizer in found:
+            quantizer.observed = []
+        y = module(x)
+        for quantizer in found:
+            seen, quantizer.observed = torch.cat(quantizer.observed or []), None
+            quantizer.calibrate(seen)
+        x = module(x) if found else y
+    reestimate_norms(network, images)
