@@ -1,0 +1,61 @@
+"""What a board is: `Board`, and what it has to give: `Resources`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Counts of what an FPGA is made of; `<=` holds where every count fits.
+
+    Attributes:
+        lut: look-up tables.
+        ff: flip-flops; 0 in estimates, as FINN does not estimate them.
+        bram18: block RAMs of 18 kbit; a 36-kbit block counts as two.
+        dsp: DSP slices.
+    """
+
+    lut: float = 0
+    ff: float = 0
+    bram18: float = 0
+    dsp: float = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __le__(self, other: Resources) -> bool:
+        return all(getattr(self, f.name) <= getattr(other, f.name) for f in fields(self))
+
+    def share_of(self, capacity: Resources) -> dict[str, float]:
+        """Used share of each resource; infinite where something is used that the capacity has none of."""
+        shares = {}
+        for f in fields(self):
+            used, there = getattr(self, f.name), getattr(capacity, f.name)
+            shares[f.name] = used / there if there else (float("inf") if used else 0.0)
+        return shares
+
+    def scarcest(self, capacity: Resources) -> tuple[str, float]:
+        """Name and used share of the resource that is closest to its limit."""
+        return max(self.share_of(capacity).items(), key=lambda item: item[1])
+
+
+@dataclass(frozen=True)
+class Board:
+    """An FPGA board: a file of facts.
+
+    Attributes:
+        name: as given to BOARD.
+        title: as a person writes it.
+        finn_name: FINN's name of the board.
+        fpga_part: the part, package and speed grade.
+        capacity: all that the FPGA has; `max_utilisation` of a search is a share of it.
+        clock_mhz: the clock an accelerator is estimated and built for.
+    """
+
+    name: str
+    title: str
+    finn_name: str
+    fpga_part: str
+    capacity: Resources
+    clock_mhz: float

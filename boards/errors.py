@@ -1,0 +1,15 @@
+"""What can go wrong with boards.
+
+    BoardError
+    └── UnknownBoardError
+"""
+
+from __future__ import annotations
+
+
+class BoardError(Exception):
+    """Root of every error that `boards` raises on purpose; the text is one line a user can act on."""
+
+
+class UnknownBoardError(BoardError):
+    """No board bears this name."""

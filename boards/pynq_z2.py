@@ -1,0 +1,19 @@
+"""PYNQ-Z2 (TUL): a Zynq-7020 with 512 MB DDR3."""
+
+from __future__ import annotations
+
+from boards.board import Board, Resources
+
+PYNQ_Z2 = Board(
+    name="pynq-z2",
+    title="PYNQ-Z2",
+    finn_name="Pynq-Z2",  # finn.util.basic.pynq_part_map
+    fpga_part="xc7z020clg400-1",  # TUL PYNQ-Z2 reference manual, section 1
+    capacity=Resources(
+        lut=53_200,  # AMD DS190, Zynq-7000 overview, table 1: XC7Z020
+        ff=106_400,  # the same
+        bram18=280,  # the same: 140 blocks of 36 kbit
+        dsp=220,  # the same
+    ),
+    clock_mhz=100.0,  # what FINN's examples close timing at on this part (finn-examples, bnn-pynq)
+)

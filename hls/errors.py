@@ -1,0 +1,20 @@
+"""What can go wrong between a network and its hardware.
+
+    HlsError
+    ├── GraphError
+    └── FoldingError
+"""
+
+from __future__ import annotations
+
+
+class HlsError(Exception):
+    """Root of every error that `hls` raises on purpose; the text is one line a user can act on."""
+
+
+class GraphError(HlsError):
+    """FINN cannot turn the network into a dataflow graph that bitloop can cost."""
+
+
+class FoldingError(HlsError):
+    """A folding that FINN's operators do not accept."""

@@ -1,0 +1,39 @@
+"""A quantized network to QONNX, the format FINN reads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from brevitas.export import export_qonnx
+from torch import nn
+
+from models import quant
+
+
+def write_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Path) -> None:
+    """Write a calibrated quantized network as QONNX, batch 1, images in [-1, 1]; never a half file.
+
+    Args:
+        network: as `ModelInfo.build` gives it with a policy, steps calibrated.
+        input_shape: of one image, (C, H, W).
+        path: the file; one that is there is replaced.
+    """
+    network.eval()
+    quant.set_metadata(network, True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            export_qonnx(network, torch.zeros(1, *input_shape), part, dynamo=False)
+        os.chmod(part, 0o644)
+        Path(part).replace(path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+        quant.set_metadata(network, False)
