@@ -1,0 +1,1 @@
+"""What an FPGA board is, how one is reached, what was measured on it."""

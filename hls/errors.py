@@ -1,8 +1,8 @@
 """What can go wrong between a network and its hardware.
 
-    HlsError
-    ├── GraphError
-    └── FoldingError
+HlsError
+├── GraphError
+└── FoldingError
 """
 
 from __future__ import annotations

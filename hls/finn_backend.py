@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from boards.board import Board, Resources
 from hls.errors import FoldingError, GraphError
@@ -57,7 +57,7 @@ def _steps() -> ModuleType:
         import finn.builder.build_dataflow_steps as steps
     for name in ("finn", "qonnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return steps
+    return cast(ModuleType, steps)
 
 
 def _build_config(board: Board, out: Path) -> Any:
@@ -116,6 +116,32 @@ def _keep_bipolar(model: Any) -> None:
                 model.set_tensor_datatype(node.input[1], DataType["BIPOLAR"])
 
 
+def _feed_integers(model: Any) -> None:
+    """Let the accelerator read the image as integers: its quantizer becomes a mere scale.
+
+    What the host sends is the quantizer's integers (for bitloop's networks a pixel less 128); FINN
+    would send floats, four times the traffic, and compare each with every threshold: 100,000 LUT for TFC.
+    """
+    from onnx import helper
+    from qonnx.core.datatype import DataType
+    from qonnx.util.basic import get_by_name
+
+    node = model.graph.node[0]
+    while node.op_type in ("Flatten", "Reshape"):
+        node = model.find_consumer(node.output[0])
+    if node.op_type != "Quant":
+        raise GraphError(f"the network starts with {node.op_type}; bitloop's networks start with the image's quantizer")
+    zero, bits = (float(model.get_initializer(i)) for i in node.input[2:4])
+    narrow, signed = (get_by_name(node.attribute, name).i for name in ("narrow", "signed"))
+    if zero or narrow:
+        raise GraphError(f"the image's quantizer has zero point {zero} and narrow={narrow}; 0 and 0 are wanted")
+    index = list(model.graph.node).index(node)
+    model.graph.node.remove(node)
+    model.graph.node.insert(index, helper.make_node("Mul", [node.input[0], node.input[1]], [node.output[0]]))
+    for tensor in {model.graph.input[0].name, node.input[0]}:
+        model.set_tensor_datatype(tensor, DataType[f"{'' if signed else 'U'}INT{bits:.0f}"])
+
+
 def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
     """FINN's dataflow graph of a QONNX file before folding, and the build configuration."""
     _steps()
@@ -123,6 +149,7 @@ def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
 
     config = _build_config(board, out)
     model = ModelWrapper(str(onnx))
+    _feed_integers(model)
     for name in BEFORE_FOLDING:
         model = _run_step(name, model, config)
         if name == "step_minimize_bit_width_initial":
@@ -131,7 +158,7 @@ def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
 
 
 @cache
-def _dict_backed(cls: type) -> type:
+def _dict_backed(cls: type[Any]) -> type[Any]:
     """A subclass of a FINN operator whose attributes live in a plain dict: FINN's formulas, no protobuf."""
 
     def get_nodeattr(self: Any, name: str) -> Any:
@@ -166,27 +193,18 @@ class HardwareGraph:
     ops: list[Any]
     fpga_part: str
 
-    def resources(self, index: int) -> Resources:
-        """What FINN says node `index` takes with its present attributes."""
+    def with_attributes(self, index: int, attributes: dict[str, Any]) -> Any:
+        """Operator `index` with other attributes; the graph keeps its own."""
         op = self.ops[index]
+        return type(op)(op.name, attributes)
+
+    def resources_of(self, op: Any) -> Resources:
+        """What FINN says an operator takes with its present attributes."""
         return Resources(
             lut=float(op.lut_estimation(self.fpga_part)),
             bram18=float(op.bram_estimation(self.fpga_part)),
             dsp=float(op.dsp_estimation(self.fpga_part)),
         )
-
-    def cycles(self, index: int) -> int:
-        """Cycles a frame FINN expects of node `index` with its present attributes."""
-        return int(self.ops[index].get_exp_cycles())
-
-
-def datatype_range(name: str) -> tuple[float, float, int]:
-    """Smallest value, largest value and bits of a QONNX data type such as INT4 or BIPOLAR."""
-    _steps()
-    from qonnx.core.datatype import DataType
-
-    t = DataType[name]
-    return float(t.min()), float(t.max()), int(t.bitwidth())
 
 
 def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
@@ -208,7 +226,7 @@ def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
             for name in op.get_nodeattr_types():
                 with contextlib.suppress(Exception):  # FINN raises a plain Exception for an optional one unset
                     attributes[name] = op.get_nodeattr(name)
-            ops.append(_dict_backed(type(op))(node.name, attributes))
+            ops.append(_dict_backed(type(op))(node.name, attributes))  # type: ignore[arg-type]  # a class is hashable
         return HardwareGraph(ops, board.fpga_part)
 
 

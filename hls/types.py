@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from boards.board import Resources
 
@@ -66,6 +67,16 @@ class Estimate:
     def folding(self) -> dict[str, dict[str, int | str]]:
         """The folding of every node, as FINN's `folding_config_file` takes it."""
         return {n.node: dict(n.folding) for n in self.nodes if n.folding}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The estimate as JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Estimate:
+        """Read what `to_dict` gave."""
+        nodes = tuple(NodeEstimate(**{**n, "resources": Resources(**n["resources"])}) for n in raw["nodes"])
+        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]))
 
     def cycles_per_layer(self) -> dict[str, int]:
         """Cycles a frame of each layer: those of its slowest node."""

@@ -1,0 +1,1 @@
+"""Networks written once over a bit policy, their data, their training, their export."""

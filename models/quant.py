@@ -31,12 +31,13 @@ from torch import Tensor, nn
 # found numerically for the narrow range -(2^(b-1)-1)..2^(b-1)-1. `tests/test_models_quant.py` re-derives them.
 GAUSSIAN_STEP = {2: 1.225, 3: 0.65, 4: 0.355, 5: 0.195, 6: 0.105, 7: 0.06, 8: 0.03}
 
+N_CALIBRATION = 65536  # values are enough to find a step from
 INPUT_BITS = 8
 INPUT_RANGE = 1.0  # images are scaled to [-1, 1]
 
 
 class _RoundClamp(torch.autograd.Function):
-    """y = clamp(round(x / step), low, high) * step; the gradient passes where x lies within the range."""
+    """y = clamp(round(x / step), low, high) * step; the gradient passes where x lies inside the range."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
@@ -46,7 +47,7 @@ class _RoundClamp(torch.autograd.Function):
         return x.div(step).round_().clamp_(low, high).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(grad, x, *ctx.bounds), None, None, None
 
@@ -59,12 +60,12 @@ class _RoundPassThrough(torch.autograd.Function):
         return w.div(step).round_().clamp_(low, high).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return grad, None, None, None
 
 
 class _Sign(torch.autograd.Function):
-    """y = step where x >= 0, else -step; the gradient passes where |x| <= window."""
+    """y = step where x >= 0, else -step; the gradient passes where |x| < window."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, window: float) -> Tensor:
@@ -73,7 +74,7 @@ class _Sign(torch.autograd.Function):
         return torch.where(x >= 0, step, -step)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         if ctx.window == float("inf"):
             return grad, None, None
@@ -115,16 +116,19 @@ class WeightQuant(_TensorQuant):
         self.step.copy_(step.clamp_min(1e-8))
 
     def quantize(self, x: Tensor) -> Tensor:
+        """Weights (any shape) on the grid of the step."""
         if self.bits == 1:
             return _Sign.apply(x, self.step, float("inf"))  # type: ignore[no-any-return, no-untyped-call]
         return _RoundPassThrough.apply(x, self.step, -self.high, self.high)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class ActQuant(_TensorQuant):
-    """Unsigned activations of 2..8 bits behind a ReLU; 1 bit: ±step without a ReLU.
+    """Unsigned activations of 2..8 bits behind a ReLU; 1 bit: ±1 without a ReLU.
 
-    The step is calibrated per bit width: the one of 64 with the least mean square error over the
-    activations seen. While `observed` is a list, every input is kept there instead of quantized.
+    FINN takes no other scale at 1 bit (finn/transformation/qonnx/qonnx_activation_handlers.py), and the
+    next layer's norm makes up for it. For more bits the step is calibrated per bit width: the one of
+    64 with the least mean square error over the activations seen. While `observed` is a list, every
+    input is kept there instead of quantized.
     """
 
     def __init__(self, bit_width: int) -> None:
@@ -135,18 +139,18 @@ class ActQuant(_TensorQuant):
     def calibrate(self, x: Tensor) -> None:
         """Set the step from activations (any shape, at least one value)."""
         if self.bits == 1:
-            self.step.copy_(x.pow(2).mean().sqrt().clamp_min(1e-8))
             return
         sample = x.flatten()
-        sample = sample[:: max(1, sample.numel() // 65536)]
+        if sample.numel() > N_CALIBRATION:  # at random: even steps would meet some channels or pixels only
+            generator = torch.Generator().manual_seed(0)
+            sample = sample[torch.randint(sample.numel(), (N_CALIBRATION,), generator=generator)]
         top = sample.max().clamp_min(1e-8)
         steps = top * torch.linspace(1 / 64, 1, 64) / self.high
-        errors = torch.stack(
-            [(sample.div(s).round_().clamp_(0, self.high).mul_(s) - sample).pow(2).mean() for s in steps]
-        )
+        errors = torch.stack([(sample.div(s).round_().clamp_(0, self.high).mul_(s) - sample).pow(2).mean() for s in steps])
         self.step.copy_(steps[errors.argmin()])
 
     def quantize(self, x: Tensor) -> Tensor:
+        """Activations (any shape) on the grid of the step, or kept in `observed`."""
         if self.observed is not None:
             self.observed.append(x.detach())
             return x
@@ -162,7 +166,16 @@ class InputQuant(_TensorQuant):
         super().__init__(INPUT_BITS, INPUT_RANGE / 2 ** (INPUT_BITS - 1))
 
     def quantize(self, x: Tensor) -> Tensor:
+        """Images (any shape) on the grid of the step."""
         return _RoundClamp.apply(x, self.step, -128.0, 127.0)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@torch.no_grad()
+def integer_weights(weight: Tensor, bits: int) -> Tensor:
+    """The integers that weights of a calibrated layer become: within ±(2^(bits-1)-1), for 1 bit -1 or +1."""
+    quantizer = WeightQuant(bits)
+    quantizer.calibrate(weight)
+    return quantizer.quantize(weight).div(quantizer.step).round_()
 
 
 class _IntWeights(Int8WeightPerTensorFloat):
@@ -222,10 +235,14 @@ def image_input(quantized: bool) -> nn.Module:
 def weight_quantizers(network: nn.Module) -> list[tuple[WeightQuant, Tensor]]:
     """The weight quantizers of a network with the weights they read, in order."""
     return [
-        (m.tensor_quant, m.tracked_parameter_list[0])
-        for m in network.modules()
-        if isinstance(m, WeightQuantProxyFromInjector)
+        (m.tensor_quant, m.tracked_parameter_list[0]) for m in network.modules() if isinstance(m, WeightQuantProxyFromInjector)
     ]
+
+
+@torch.no_grad()
+def quantized_integers(network: nn.Module) -> list[Tensor]:
+    """The integer weights of every layer of a calibrated quantized network, in order, in the weights' shapes."""
+    return [q.quantize(w).div(q.step).round_() for q, w in weight_quantizers(network)]
 
 
 def act_quantizers(network: nn.Module) -> list[ActQuant]:

@@ -32,7 +32,6 @@ class Recipe:
         momentum, weight_decay, label_smoothing: of Nesterov SGD and cross entropy; the decay spares norms.
         shift: random shift in pixels, 0 for none.
         flip: whether half of the images are mirrored.
-        bf16: compute convolutions and matrix products in bfloat16 (the float pretraining only).
     """
 
     n_images: int
@@ -44,7 +43,6 @@ class Recipe:
     label_smoothing: float = 0.0
     shift: int = 0
     flip: bool = False
-    bf16: bool = False
 
     @property
     def n_steps(self) -> int:
@@ -53,8 +51,12 @@ class Recipe:
 
 
 def scale_images(x: Tensor) -> Tensor:
-    """uint8 images (B, C, H, W) to floats in [-1, 1], channels last."""
-    return x.float().div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
+    """uint8 images (B, C, H, W) to floats in [-1, 1), channels last.
+
+    A pixel p becomes (p - 128) / 128, so that the network's 8-bit input quantizer loses nothing and an
+    accelerator is fed with p - 128.
+    """
+    return x.float().sub_(128.0).div_(128.0).contiguous(memory_format=torch.channels_last)
 
 
 def augment(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -107,7 +109,7 @@ def train(
         TrainingError: the loss is not a finite number.
     """
     generator = torch.Generator().manual_seed(seed)
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
@@ -119,9 +121,7 @@ def train(
     for step, (x, y) in enumerate(_batches(images, recipe, generator)):
         for group in optimizer.param_groups:
             group["lr"] = _lr_at(step, recipe)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            logits = network(x)
-        loss = nn.functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        loss = nn.functional.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing)
         if not math.isfinite(loss.item()):
             network.eval()
             raise TrainingError(
@@ -139,7 +139,7 @@ def train(
 @torch.no_grad()
 def predict(network: nn.Module, x: Tensor) -> Tensor:
     """Logits (N, classes) of uint8 images (N, C, H, W), in eval mode."""
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return torch.cat([network(scale_images(x[i : i + EVAL_BATCH])) for i in range(0, len(x), EVAL_BATCH)])
 
 
@@ -186,11 +186,11 @@ def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> 
     x = scale_images(few.x)
     for module in network.children():
         found = quant.act_quantizers(module)
-        for quantizer in found:
-            quantizer.observed = []
+        for act in found:
+            act.observed = []
         y = module(x)
-        for quantizer in found:
-            seen, quantizer.observed = torch.cat(quantizer.observed or []), None
-            quantizer.calibrate(seen)
+        for act in found:
+            seen, act.observed = act.observed or [], None
+            act.calibrate(torch.cat(seen))
         x = module(x) if found else y
     reestimate_norms(network, images)

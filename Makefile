@@ -1,0 +1,72 @@
+# bitloop: `make` alone prints the targets.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+MODEL   ?= cnv
+BOARD   ?= pynq-z2
+DATASET ?= auto
+SEED    ?= 0
+
+# torch's threads sleep instead of spinning while they wait: other work on the machine slows them less
+export OMP_WAIT_POLICY = PASSIVE
+
+# a variable that is set becomes the flag of the same name
+flag = $(if $($(1)),--$(2) $($(1)))
+COMMON := --model $(MODEL) --dataset $(DATASET) --seed $(SEED)
+SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,RUN,run) $(call flag,TRIALS,trials) \
+          $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,SEARCHER,searcher) \
+          $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search pretrain test test-slow lint format type arch check clean
+
+help: ## print the targets
+	@echo "bitloop: the bits of every layer, found for an FPGA board"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables: MODEL=cnv|tfc BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits DATA_DIR RUN TRIALS SEED"
+	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS"
+
+setup: $(STAMP) ## make .venv, once
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "bitloop: $(PYTHON) is not there; install Python 3.11, or say PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
+	@$(BIN)/bitloop search $(SEARCH)
+
+pretrain: $(STAMP) ## train a model's float weights from scratch
+	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(STAMP) ## run the tests that take minutes
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## ruff, mending
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+arch: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+check: lint type arch test ## all of these
+
+clean: ## remove .venv and caches; runs/ and data/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -1,0 +1,131 @@
+"""The command line, `bitloop`: options to settings, errors to one line."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from flow.errors import BITLOOP_ERRORS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Model = Annotated[str, typer.Option(help="cnv or tfc")]
+BoardName = Annotated[str, typer.Option(help="pynq-z2")]
+Dataset = Annotated[str, typer.Option(help="cifar10, mnist, fashion_mnist, digits; auto: the model's own, else digits")]
+DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
+Seed = Annotated[int, typer.Option(help="of everything random")]
+Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
+
+
+@app.callback()
+def bitloop() -> None:
+    """Bits for every layer of a network on an FPGA."""
+
+
+@app.command()
+def search(
+    model: Model = "cnv",
+    board: BoardName = "pynq-z2",
+    dataset: Dataset = "auto",
+    data_dir: DataDir = None,
+    run: Annotated[Path | None, typer.Option(help="run directory; runs/<model>-<board> unless given")] = None,
+    trials: Annotated[int | None, typer.Option(help="trials in all, those of an interrupted run counted")] = None,
+    seed: Seed = 0,
+    min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
+    max_util: Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")] = None,
+    searcher: Annotated[str, typer.Option(help="ddpg or random")] = "ddpg",
+    retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
+    final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
+    threads: Threads = None,
+) -> None:
+    """Search the bits of every layer; no board, no Vivado, no GPU."""
+    from flow.config import SearchSettings, default_data_dir
+    from flow.pipeline import search as run_search
+    from flow.progress import ConsoleListener
+
+    given = {
+        "model": model,
+        "board": board,
+        "dataset": dataset,
+        "data_dir": data_dir or default_data_dir(),
+        "run_dir": run,
+        "n_trials": trials,
+        "seed": seed,
+        "min_fps": min_fps,
+        "max_utilisation": max_util,
+        "searcher": searcher,
+        "retrain_images": retrain_images,
+        "final_images": final_images,
+        "threads": threads,
+    }
+    settings = SearchSettings.model_validate({name: value for name, value in given.items() if value is not None})
+    with ConsoleListener(Console()) as listener:
+        found = run_search(settings, listener)
+        e = found.estimate
+        listener.note(
+            f"{found.test_accuracy:.2%} on the test split with {found.best.policy}\n"
+            f"estimated {e.fps:,.0f} fps, {e.resources.lut:,.0f} LUT, {e.resources.bram18:.0f} BRAM18 "
+            f"on a {found.constraint.board.title} ({found.constraint.describe(e)})\n"
+            f"read {settings.directory / 'summary.md'}"
+        )
+
+
+@app.command()
+def pretrain(
+    model: Model = "cnv",
+    dataset: Dataset = "auto",
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="the weights file; where shipped weights are unless given")] = None,
+    threads: Threads = None,
+) -> None:
+    """Train a model's float weights from scratch, for searches to start from."""
+    from flow.config import SearchSettings, default_data_dir
+    from flow.pipeline import pretrain_weights
+    from flow.progress import ConsoleListener
+
+    settings = SearchSettings(model=model, dataset=dataset, data_dir=data_dir or default_data_dir(), seed=seed, threads=threads)
+    with ConsoleListener(Console()) as listener:
+        path, weights, test_accuracy = pretrain_weights(settings, out, listener)
+        listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")
+
+
+def entry() -> None:
+    """What the installed command calls."""
+    sys.exit(main())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 2 after an error of the user's or the machine's, 130 after Ctrl-C."""
+    warnings.filterwarnings("ignore", "fast_hadamard_transform", UserWarning)  # brevitas, on import
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted; what was finished is kept, the same command goes on from there", 130)
+    except click.ClickException as error:
+        return _complain(f"{error.format_message()}; see bitloop --help", 2)
+    except BITLOOP_ERRORS as error:
+        return _complain(str(error), 2)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        advice = (
+            "free some space and run the same command again" if error.errno == errno.ENOSPC else "see to that and try again"
+        )
+        return _complain(f"{error.strerror or error}{place}; {advice}", 2)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"bitloop: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

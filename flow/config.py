@@ -1,0 +1,93 @@
+"""Settings of a search; the one place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from boards.registry import get_board
+from flow.errors import SettingsError
+from flow.searchers import check_searcher
+from models.data import dataset_info
+from models.registry import get_model
+
+DEFAULT_TRIALS = 40
+DEFAULT_MAX_UTILISATION = 0.85
+MAX_THREADS = 8  # more do not help networks of this size
+
+
+def default_data_dir() -> Path:
+    """Where data sets are looked for: $DATA_DIR, else `data` in the working directory."""
+    return Path(os.environ.get("DATA_DIR") or "data")
+
+
+def default_threads() -> int:
+    """Threads for training: the processors this process may use, at most `MAX_THREADS`."""
+    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
+
+
+class SearchSettings(BaseModel):
+    """What a search is asked to do.
+
+    Attributes:
+        model, board, dataset, searcher: names; `dataset` may be "auto".
+        data_dir: where `<name>.npz` files are.
+        run_dir: where results go; None for `runs/<model>-<board>`.
+        n_trials: trials in all, those of an interrupted run counted; 1 or more.
+        seed: of everything random; 0 or more.
+        min_fps: frames a second to reach; None for the model's own.
+        max_utilisation: share of each resource that may be used, above 0 and at most 1.
+        retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
+        final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
+        threads: for training; None for the processors at hand.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "cnv"
+    board: str = "pynq-z2"
+    dataset: str = "auto"
+    searcher: str = "ddpg"
+    data_dir: Path = Path("data")
+    run_dir: Path | None = None
+    n_trials: int = DEFAULT_TRIALS
+    seed: int = 0
+    min_fps: float | None = None
+    max_utilisation: float = DEFAULT_MAX_UTILISATION
+    retrain_images: int = 2048
+    final_images: int = 50_000
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Look at every name and range before anything is loaded.
+
+        Raises:
+            UnknownModelError, UnknownBoardError, UnknownDatasetError: a name; the text holds the nearest.
+            SettingsError: a value outside its range.
+        """
+        get_model(self.model)
+        get_board(self.board)
+        if self.dataset != "auto":
+            dataset_info(self.dataset)
+        check_searcher(self.searcher)
+        for name, value, least in (
+            ("TRIALS", self.n_trials, 1),
+            ("SEED", self.seed, 0),
+            ("RETRAIN_IMAGES", self.retrain_images, 1),
+            ("FINAL_IMAGES", self.final_images, 1),
+            ("THREADS", self.threads or 1, 1),
+        ):
+            if value < least:
+                raise SettingsError(f"{name} is {value}; a whole number of {least} or more is wanted")
+
+    @property
+    def n_threads(self) -> int:
+        """Threads for training."""
+        return self.threads or default_threads()
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self.run_dir or Path("runs") / f"{self.model}-{self.board}"

@@ -1,0 +1,84 @@
+"""What an accelerator must keep to: `Constraint`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boards.board import Board, Resources
+from flow.errors import ConstraintError, SettingsError
+from hls.cost import CostTables
+from hls.reach import Reach, fewest_cycles
+from hls.types import Estimate
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A frame rate to reach within a share of a board's resources.
+
+    Attributes:
+        board: whose capacity and clock it is about.
+        min_fps: frames a second, above 0.
+        max_utilisation: share of each resource that may be used, above 0 and at most 1.
+
+    Raises:
+        SettingsError: a value outside its range.
+    """
+
+    board: Board
+    min_fps: float
+    max_utilisation: float
+
+    def __post_init__(self) -> None:
+        if not self.min_fps > 0:
+            raise SettingsError(f"MIN_FPS is {self.min_fps:g}; a frame rate above 0 is wanted")
+        if not 0 < self.max_utilisation <= 1:
+            raise SettingsError(f"MAX_UTIL is {self.max_utilisation:g}; a share above 0 and at most 1 is wanted")
+
+    @property
+    def limits(self) -> Resources:
+        """The resources that may be used."""
+        c, share = self.board.capacity, self.max_utilisation
+        return Resources(c.lut * share, c.ff * share, c.bram18 * share, c.dsp * share)
+
+    @property
+    def max_cycles(self) -> float:
+        """Cycles a frame that no node may exceed."""
+        return self.board.clock_mhz * 1e6 / self.min_fps
+
+    def violation(self, estimate: Estimate) -> float:
+        """How far an estimate is from keeping to it; at most 0 if it keeps (Optuna's sign).
+
+        It is the largest relative excess over the frame rate and the limit of each resource.
+        """
+        shares = estimate.resources.share_of(self.limits).values()
+        return max(self.min_fps / estimate.fps - 1, *(share - 1 for share in shares))
+
+    def describe(self, estimate: Estimate) -> str:
+        """What to say of an estimate in a table: that it fits, or what is in the way."""
+        if self.violation(estimate) <= 0:
+            return "fits"
+        what, share = estimate.resources.scarcest(self.limits)
+        if share > 1:
+            used, limit = getattr(estimate.resources, what), getattr(self.limits, what)
+            return f"does not fit: {used:,.0f} of {limit:,.0f} {what.upper()}"
+        return f"too slow: {estimate.fps:,.0f} fps"
+
+
+def reach_under(constraint: Constraint, tables: CostTables) -> Reach:
+    """The bits that can still meet a constraint, layer by layer.
+
+    Raises:
+        ConstraintError: no policy meets it; the text holds the best figure that can be reached.
+    """
+    reach = Reach(tables, constraint.limits, constraint.max_cycles)
+    if not reach.is_feasible:
+        cycles = fewest_cycles(tables, constraint.limits)
+        where = f"within {constraint.max_utilisation:.0%} of a {constraint.board.title}"
+        if cycles is None:
+            raise ConstraintError(f"no policy fits {where} at any frame rate; raise MAX_UTIL or take a larger board")
+        best = constraint.board.clock_mhz * 1e6 / cycles
+        raise ConstraintError(
+            f"no policy reaches {constraint.min_fps:,.0f} fps {where}; the most that any reaches is {best:,.0f} fps; "
+            f"set MIN_FPS to {int(best)} or less, or raise MAX_UTIL"
+        )
+    return reach

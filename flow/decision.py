@@ -1,0 +1,141 @@
+"""The decisions of one episode: what an agent sees before a layer, and what its action means.
+
+The Gymnasium environment and every agent share this one process, so that a policy can be proposed
+in one place, evaluated in another, and learned from in a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hls.reach import Reach
+from models.policy import MAX_BITS, BitPolicy, LayerBits
+from models.spec import LayerSpec
+
+T = TypeVar("T")
+
+FEATURES = (
+    "index",
+    "is_linear",
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "in_size",
+    "n_params",
+    "n_macs",
+    "weight_std",
+    "previous_weight_bits",
+    "previous_act_bits",
+    "lut_left",
+    "bram18_left",
+)
+"""Names of an observation's values, in order; `Decisions.observe` explains them."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One layer's decision, as a replay buffer keeps it: seen (13,), action (2,), what it led to (13,)."""
+
+    observation: NDArray[np.float32]
+    action: NDArray[np.float32]
+    next_observation: NDArray[np.float32]
+
+
+class Decisions:
+    """A pass over the layers of a network, each of which takes bits that can still meet the constraint.
+
+    Args:
+        specs: the layers, in order.
+        reach: knows which bits are still possible; of the same layers.
+    """
+
+    def __init__(self, specs: Sequence[LayerSpec], reach: Reach) -> None:
+        self.specs = tuple(specs)
+        self.reach = reach
+        self._fixed = np.stack(
+            [
+                _to_unit([s.index for s in specs]),
+                np.array([float(s.kind == "linear") for s in specs]),
+                _to_unit(np.log([s.in_channels for s in specs])),
+                _to_unit(np.log([s.out_channels for s in specs])),
+                _to_unit([s.kernel_size for s in specs]),
+                _to_unit([s.in_size for s in specs]),
+                _to_unit(np.log([s.n_params for s in specs])),
+                _to_unit(np.log([s.n_macs for s in specs])),
+                _to_unit([s.weight_std for s in specs]),
+            ],
+            axis=1,
+        )
+
+    @property
+    def n_layers(self) -> int:
+        """Decisions of an episode."""
+        return len(self.specs)
+
+    def observe(self, prefix: Sequence[LayerBits]) -> NDArray[np.float32]:
+        """What is seen when the layers of `prefix` are decided, (13,) values in 0..1.
+
+        The first nine describe the next layer and are scaled to 0..1 over the network: its index,
+        whether it is linear, channels in and out (log), kernel and input size, parameters and
+        multiply-accumulates (log), and the standard deviation of its float weights. Then come the
+        previous layer's weight and activation bits over 8 (before the first layer those of the
+        image, 8), and the shares of the LUT and block RAM limits that are left if the remaining
+        layers take the cheapest bits. Behind the last layer the first nine are its own.
+        """
+        fixed = self._fixed[min(len(prefix), self.n_layers - 1)]
+        weight, act = (prefix[-1].weight, prefix[-1].act or 0) if prefix else (MAX_BITS, MAX_BITS)
+        left = self.reach.leeway(prefix)
+        return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18], np.float32)
+
+    def choose(self, prefix: Sequence[LayerBits], action: NDArray[np.floating]) -> LayerBits:
+        """The bits that an action (2,) in -1..1 stands for: weights first, then activations.
+
+        Each value picks from the widths still possible, -1 the fewest bits, 1 the most, in equal shares.
+        """
+        feasible = self.reach.feasible_bits(prefix)
+        weight = _pick(sorted({b.weight for b in feasible}), float(action[0]))
+        of_weight = [b for b in feasible if b.weight == weight]
+        return _pick(of_weight, float(action[1]))
+
+    def action_for(self, prefix: Sequence[LayerBits], bits: LayerBits) -> NDArray[np.float32]:
+        """An action (2,) that `choose` answers with `bits`: the middle of its share."""
+        feasible = self.reach.feasible_bits(prefix)
+        weights = sorted({b.weight for b in feasible})
+        acts = [b for b in feasible if b.weight == bits.weight]
+        return np.array([_middle(weights, bits.weight), _middle(acts, bits)], np.float32)
+
+    def policy(self, prefix: Sequence[LayerBits]) -> BitPolicy:
+        """The policy of a finished pass."""
+        return BitPolicy(zip((s.name for s in self.specs), prefix, strict=True))
+
+    def replay(self, policy: BitPolicy) -> list[Decision]:
+        """The decisions that lead to a policy, one a layer."""
+        prefix: list[LayerBits] = []
+        decisions, seen = [], self.observe(prefix)
+        for bits in policy.values():
+            action = self.action_for(prefix, bits)
+            prefix.append(bits)
+            after = self.observe(prefix)
+            decisions.append(Decision(seen, action, after))
+            seen = after
+        return decisions
+
+
+def _to_unit(values: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
+    v = np.asarray(values, float)
+    span = v.max() - v.min()
+    return (v - v.min()) / span if span else np.full_like(v, 0.5)
+
+
+def _pick(choices: Sequence[T], value: float) -> T:
+    share = (min(max(value, -1.0), 1.0) + 1) / 2
+    return choices[min(int(share * len(choices)), len(choices) - 1)]
+
+
+def _middle(choices: Sequence[T], chosen: T) -> float:
+    return (choices.index(chosen) + 0.5) / len(choices) * 2 - 1

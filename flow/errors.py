@@ -1,0 +1,70 @@
+"""What can go wrong in a search, and every other error tree of bitloop beside it.
+
+BITLOOP_ERRORS, a tuple for `except`
+├── boards.errors.BoardError
+├── models.errors.ModelError
+├── hls.errors.HlsError
+└── FlowError
+    ├── SettingsError
+    ├── ConstraintError
+    ├── RunDirectoryError
+    └── StoreError
+"""
+
+from __future__ import annotations
+
+from boards.errors import BoardError, UnknownBoardError
+from hls.errors import FoldingError, GraphError, HlsError
+from models.errors import (
+    DataError,
+    ModelError,
+    PolicyError,
+    TrainingError,
+    UnknownDatasetError,
+    UnknownModelError,
+    WeightsError,
+)
+
+
+class FlowError(Exception):
+    """Root of every error that `flow` raises on purpose; the text is one line a user can act on."""
+
+
+class SettingsError(FlowError):
+    """A setting outside its range."""
+
+
+class ConstraintError(FlowError):
+    """A constraint that no policy can meet."""
+
+
+class RunDirectoryError(FlowError):
+    """A run directory that cannot be used: it holds another run, or is not a directory."""
+
+
+class StoreError(FlowError):
+    """The store of trials cannot be read or written."""
+
+
+BITLOOP_ERRORS = (BoardError, ModelError, HlsError, FlowError)
+
+__all__ = [
+    "BITLOOP_ERRORS",
+    "BoardError",
+    "ConstraintError",
+    "DataError",
+    "FlowError",
+    "FoldingError",
+    "GraphError",
+    "HlsError",
+    "ModelError",
+    "PolicyError",
+    "RunDirectoryError",
+    "SettingsError",
+    "StoreError",
+    "TrainingError",
+    "UnknownBoardError",
+    "UnknownDatasetError",
+    "UnknownModelError",
+    "WeightsError",
+]

@@ -1,0 +1,131 @@
+"""From a policy to its accuracy and its accelerator: the only place where a model meets `hls`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from flow.constraint import Constraint
+from hls.estimators import Estimator, TableEstimator, tabulate
+from hls.types import Estimate
+from models.data import SearchSplits, dataset_info
+from models.export import write_qonnx
+from models.policy import BitPolicy
+from models.probe import probe_layers
+from models.quant import integer_weights, quantized_integers
+from models.registry import get_model
+from models.spec import LayerSpec
+from models.train import Recipe, accuracy, calibrate, train
+from models.weights import Pretrained
+
+N_CALIBRATION_IMAGES = 1000
+RETRAINING = Recipe(n_images=2048, batch_size=64, lr=0.01)
+MAX_RETRAIN_EPOCHS = 2
+MAX_FINAL_EPOCHS = 15
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation gives: accuracy on the search split, 0..1, and the accelerator."""
+
+    accuracy: float
+    estimate: Estimate
+
+
+class Evaluator:
+    """Evaluates policies of one network on one data set under one constraint.
+
+    The same policy always gets the same score: retraining starts from the same float weights with
+    the same seed.
+
+    Args:
+        weights: the float network's.
+        splits: of its data set, without test images.
+        constraint: on which board, and how fast.
+        retrain_images: images of the brief retraining; at most two epochs are done.
+        seed: of every retraining.
+    """
+
+    def __init__(
+        self, weights: Pretrained, splits: SearchSplits, constraint: Constraint, retrain_images: int, seed: int
+    ) -> None:
+        self.weights = weights
+        self.splits = splits
+        self.constraint = constraint
+        self.seed = seed
+        self._recipe = self._fitted(retrain_images, MAX_RETRAIN_EPOCHS)
+        self._scores: dict[BitPolicy, Score] = {}
+        self._info = get_model(weights.model)
+        float_network = weights.network()
+        self.specs: tuple[LayerSpec, ...] = probe_layers(float_network, self._info.input_shape)
+        parameters = {s.name: float_network.get_submodule(s.name).get_parameter("weight").detach() for s in self.specs}
+        self.tables = tabulate(
+            BitPolicy.uniform(self.specs, 4, 4),
+            self.export_untrained,
+            lambda layer, bits: as_matrix(integer_weights(parameters[layer], bits)),
+            constraint.board,
+        )
+        self.estimator: Estimator = TableEstimator(self.tables, constraint.board)
+
+    def _fitted(self, n_images: int, max_epochs: int) -> Recipe:
+        augmentation = dataset_info(self.splits.dataset)
+        return replace(
+            RETRAINING,
+            n_images=min(n_images, max_epochs * len(self.splits.train)),
+            shift=augmentation.shift,
+            flip=augmentation.flip,
+        )
+
+    def quantized(self, policy: BitPolicy) -> nn.Sequential:
+        """The calibrated network with a policy's bits, not yet retrained."""
+        network = self.weights.quantized(policy)
+        calibrate(network, self.splits.train.first(N_CALIBRATION_IMAGES))
+        return network
+
+    def export_untrained(self, policy: BitPolicy, path: Path) -> None:
+        """Write the calibrated network with a policy's bits as QONNX."""
+        write_qonnx(self.quantized(policy), self._info.input_shape, path)
+
+    def export(self, network: nn.Module, path: Path) -> None:
+        """Write a quantized network as QONNX."""
+        write_qonnx(network, self._info.input_shape, path)
+
+    def score(self, policy: BitPolicy) -> Score:
+        """Retrain a policy briefly and score it on the search split; what was asked before is remembered."""
+        found = self._scores.get(policy)
+        if found is None:
+            network = self.quantized(policy)
+            train(network, self.splits.train, self._recipe, self.seed)
+            found = self.remember(policy, accuracy(network, self.splits.search))
+        return found
+
+    def remember(self, policy: BitPolicy, search_accuracy: float) -> Score:
+        """Take the accuracy of a policy from an earlier run instead of retraining it."""
+        score = Score(search_accuracy, self.estimator.estimate(policy, self.constraint.limits))
+        self._scores[policy] = score
+        return score
+
+    def retrain(
+        self, policy: BitPolicy, n_images: int, progress: Callable[[int, int, float], None] | None = None
+    ) -> nn.Sequential:
+        """The network with a policy's bits, retrained for long (at most fifteen epochs)."""
+        network = self.quantized(policy)
+        train(network, self.splits.train, self._fitted(n_images, MAX_FINAL_EPOCHS), self.seed, progress)
+        return network
+
+    def refold(self, policy: BitPolicy, network: nn.Module) -> Estimate:
+        """The best accelerator for a retrained network: its accumulators are sized for its own weights."""
+        values = dict(zip(policy, map(as_matrix, quantized_integers(network)), strict=True))
+        tables = self.tables.with_weights(lambda layer, _: values[layer])
+        return TableEstimator(tables, self.constraint.board).estimate(policy, self.constraint.limits)
+
+
+def as_matrix(weights: object) -> NDArray[np.float64]:
+    """Weights of a layer, a tensor (outputs, …), as a matrix (fan-in, outputs)."""
+    array = np.asarray(weights, np.float64)
+    return array.reshape(len(array), -1).T

@@ -1,0 +1,184 @@
+"""The main jobs, end to end: `search` and `pretrain_weights`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from boards.registry import get_board
+from flow.config import SearchSettings
+from flow.constraint import Constraint, reach_under
+from flow.decision import Decisions
+from flow.evaluator import Evaluator
+from flow.progress import Listener
+from flow.report import Outcome, UniformResult, policy_document, summary
+from flow.run_directory import RunDirectory, versions, write_json, write_text
+from flow.searchers import SEARCHERS
+from flow.store import TrialStore
+from flow.study import run_trials
+from flow.trial import Trial, best_trial
+from hls.finn_backend import estimate_with_flow
+from models.data import SearchSplits, Splits, load_splits
+from models.download import choose_dataset
+from models.policy import BitPolicy
+from models.registry import ModelInfo, get_model
+from models.train import accuracy
+from models.weights import (
+    SHIPPED,
+    Pretrained,
+    pretrain,
+    read_pretrained,
+    shipped_weights,
+    write_pretrained,
+    write_state,
+)
+
+UNIFORM_BITS = (8, 4, 2)
+
+
+def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listener) -> Splits:
+    """The splits of a data set by name or "auto", as `choose_dataset` explains it."""
+    choice = choose_dataset(dataset, model.dataset, data_dir)
+    if choice.note:
+        listener.note(choice.note)
+    return load_splits(choice.name, data_dir, model.input_shape)
+
+
+def find_weights(model: ModelInfo, splits: SearchSplits, own: Path, seed: int, listener: Listener) -> Pretrained:
+    """Float weights for a search: those that ship, else those in `own`, else newly pretrained and kept there."""
+    path = shipped_weights(model.name, splits.dataset) or (own if own.exists() else None)
+    if path is not None:
+        weights = read_pretrained(path)
+        if (weights.model, weights.dataset, weights.n_classes) == (model.name, splits.dataset, splits.n_classes):
+            return weights
+        listener.note(f"{path} belongs to {weights.model} on {weights.dataset}; pretraining {model.name} on {splits.dataset}")
+    else:
+        listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
+    weights = pretrain(
+        model, splits, seed, lambda done, total, loss: listener.advance("pretraining", done, total, f"loss {loss:.3f}")
+    )
+    write_pretrained(weights, own)
+    return weights
+
+
+def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Listener) -> tuple[Path, Pretrained, float]:
+    """Pretrain a model on a data set and keep the weights in a file, unless named the one that ships.
+
+    Returns:
+        The file, the weights, and the float network's accuracy on the test split, 0..1.
+    """
+    settings.check()
+    torch.set_num_threads(settings.n_threads)
+    model = get_model(settings.model)
+    splits = find_splits(model, settings.dataset, settings.data_dir, listener)
+    weights = pretrain(
+        model, splits.for_search(), settings.seed,
+        lambda done, total, loss: listener.advance("pretraining", done, total, f"loss {loss:.3f}"),
+    )  # fmt: skip
+    path = out or SHIPPED / f"{model.name}-{splits.dataset}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_pretrained(weights, path)
+    return path, weights, accuracy(weights.network(), splits.test)
+
+
+def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) -> dict[str, object]:
+    return {
+        "MODEL": settings.model,
+        "BOARD": settings.board,
+        "DATASET": dataset,
+        "SEED": settings.seed,
+        "MIN_FPS": constraint.min_fps,
+        "MAX_UTIL": constraint.max_utilisation,
+        "SEARCHER": settings.searcher,
+        "RETRAIN_IMAGES": settings.retrain_images,
+        "FINAL_IMAGES": settings.final_images,
+    }
+
+
+def search(settings: SearchSettings, listener: Listener) -> Outcome:
+    """Search for the best policy, retrain it, and leave everything in the run directory.
+
+    A run that was interrupted goes on where it stopped; a finished one with more trials asked for
+    takes those up.
+
+    Raises:
+        Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
+    """
+    settings.check()
+    torch.set_num_threads(settings.n_threads)
+    model = get_model(settings.model)
+    min_fps = model.min_fps if settings.min_fps is None else settings.min_fps
+    constraint = Constraint(get_board(settings.board), min_fps, settings.max_utilisation)
+    run = RunDirectory(settings.directory)
+    dataset = settings.dataset
+    if dataset == "auto" and run.identity.get("MODEL") == model.name:
+        dataset = str(run.identity["DATASET"])  # what "auto" came to when the run began
+    if run.identity:
+        run.claim(_identity(settings, dataset, constraint))
+    splits = find_splits(model, dataset, settings.data_dir, listener)
+    run.claim(_identity(settings, splits.dataset, constraint))
+
+    seen = splits.for_search()
+    weights = find_weights(model, seen, run / "pretrained.pt", settings.seed, listener)
+    listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
+    listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
+    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed)
+    decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
+    searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
+    store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
+
+    def outcome(trials: list[Trial]) -> Outcome:
+        best = best_trial(trials)
+        return Outcome(
+            run.identity, versions(), evaluator.specs, constraint, len(trials), best, best.estimate, weights.search_accuracy
+        )
+
+    def on_trial(trials: list[Trial]) -> None:
+        now = outcome(trials)
+        if now.best is trials[-1] or not (run / "policy.json").exists():
+            write_json(run / "policy.json", policy_document(now))
+        detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
+        listener.advance("trials", len(trials), max(settings.n_trials, len(trials)), detail)
+
+    trials = run_trials(searcher, evaluator, store, settings.n_trials, on_trial)
+    return _finish(settings, run, splits, evaluator, outcome(trials), listener)
+
+
+def _uniform_results(evaluator: Evaluator, listener: Listener) -> tuple[UniformResult, ...]:
+    results = []
+    for i, bits in enumerate(UNIFORM_BITS):
+        score = evaluator.score(BitPolicy.uniform(evaluator.specs, bits, bits))
+        results.append(UniformResult(bits, score.accuracy, score.estimate))
+        listener.advance("uniform policies", i + 1, len(UNIFORM_BITS), f"{bits} bits: {score.accuracy:.2%}")
+    return tuple(results)
+
+
+def _finish(
+    settings: SearchSettings, run: RunDirectory, splits: Splits, evaluator: Evaluator, found: Outcome, listener: Listener
+) -> Outcome:
+    """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down."""
+    uniform = _uniform_results(evaluator, listener)
+    policy = found.best.policy
+    network = evaluator.retrain(
+        policy,
+        settings.final_images,
+        lambda done, total, loss: listener.advance("final retraining", done, total, f"loss {loss:.3f}"),
+    )
+    write_state({"policy": policy.to_json(), "state": network.state_dict()}, run / "weights.pt")
+    evaluator.export(network, run / "model.onnx")
+    board = evaluator.constraint.board
+    refolded = evaluator.refold(policy, network)
+    layer_of = {n.node: n.layer for n in refolded.nodes}
+    estimate = estimate_with_flow(run / "model.onnx", board, folding=refolded.folding, layer_of=layer_of)
+    done = replace(
+        found,
+        estimate=estimate,
+        search_accuracy=accuracy(network, splits.search),
+        test_accuracy=accuracy(network, splits.test),
+        uniform=uniform,
+    )
+    write_json(run / "policy.json", policy_document(done))
+    write_text(run / "summary.md", summary(done))
+    return done

@@ -1,0 +1,196 @@
+"""What a run leaves for people to read: `policy.json` and `summary.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flow.constraint import Constraint
+from flow.trial import Trial
+from hls.types import Estimate
+from models.policy import BitPolicy
+from models.spec import LayerSpec
+
+POLICY_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a search stands: its best policy, and after the final retraining what became of it.
+
+    Attributes:
+        identity: what the run was begun with.
+        versions: of the packages that decide a result.
+        specs: the network's layers.
+        constraint: what the policy keeps to.
+        n_trials: evaluated so far.
+        best: the best trial so far.
+        estimate: of the best policy; after the final retraining FINN's own of the exported network.
+        float_accuracy: of the float network, on the search split.
+        search_accuracy, test_accuracy: after the final retraining, 0..1; None before it.
+        uniform: the uniform policies it is compared with.
+    """
+
+    identity: dict[str, Any]
+    versions: dict[str, str]
+    specs: Sequence[LayerSpec]
+    constraint: Constraint
+    n_trials: int
+    best: Trial
+    estimate: Estimate
+    float_accuracy: float
+    search_accuracy: float | None = None
+    test_accuracy: float | None = None
+    uniform: tuple[UniformResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class UniformResult:
+    """A uniform policy under the same constraint, retrained as briefly as a trial."""
+
+    bits: int
+    accuracy: float
+    estimate: Estimate
+
+
+def policy_document(o: Outcome) -> dict[str, Any]:
+    """The content of `policy.json`."""
+    used = o.estimate.resources
+    return {
+        "format": POLICY_FORMAT,
+        "model": o.identity["MODEL"],
+        "dataset": o.identity["DATASET"],
+        "board": o.identity["BOARD"],
+        "seed": o.identity["SEED"],
+        "constraint": {"min_fps": o.constraint.min_fps, "max_utilisation": o.constraint.max_utilisation},
+        "policy": {name: {"weight": b.weight, "act": b.act} for name, b in o.best.policy.items()},
+        "policy_digest": o.best.policy.digest,
+        "folding": o.estimate.folding,
+        "estimate": {
+            "method": o.estimate.method,
+            "meets_constraint": o.constraint.violation(o.estimate) <= 0,
+            "fps": o.estimate.fps,
+            "latency_ms": o.estimate.latency_ms,
+            "clock_mhz": o.estimate.clock_mhz,
+            "resources": asdict(used),
+            "cycles_per_layer": o.estimate.cycles_per_layer(),
+            "nodes": o.estimate.to_dict()["nodes"],
+        },
+        "accuracy": {
+            "float_search": o.float_accuracy,
+            "trial_search": o.best.accuracy,
+            "final_search": o.search_accuracy,
+            "final_test": o.test_accuracy,
+        },
+        "trial": o.best.number,
+        "n_trials": o.n_trials,
+        "run": o.identity,
+        "versions": o.versions,
+    }
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(c) for c in cells) + " |"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    return [_row(*head), _row(*("---" for _ in head)), *(_row(*r) for r in rows)]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
+def _layer_rows(o: Outcome) -> list[list[object]]:
+    cycles, used = o.estimate.cycles_per_layer(), o.estimate.resources_per_layer()
+    unit = {n.layer: n.folding for n in o.estimate.nodes if n.op_type.startswith("MVAU")}
+    slowest = max(cycles.values())
+    rows: list[list[object]] = []
+    for s in o.specs:
+        bits, folding = o.best.policy[s.name], unit[s.name]
+        rows.append(
+            [
+                s.name, bits.weight, "–" if bits.act is None else bits.act,
+                f"{s.n_params:,}", f"{s.n_macs:,}", folding["PE"], folding["SIMD"], folding["ram_style"],
+                f"{cycles[s.name]:,}" + (" ◀ slowest" if cycles[s.name] == slowest else ""),
+                f"{used[s.name].lut:,.0f}", f"{used[s.name].bram18:.0f}",
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _policy_row(name: str, o: Outcome, policy_accuracy: float, estimate: Estimate) -> list[object]:
+    share = estimate.resources.share_of(o.constraint.board.capacity)
+    return [
+        name, _percent(policy_accuracy), f"{estimate.fps:,.0f}", f"{estimate.latency_ms:.3g}",
+        f"{estimate.resources.lut:,.0f} ({share['lut']:.0%})", f"{estimate.resources.bram18:.0f} ({share['bram18']:.0%})",
+        o.constraint.describe(estimate),
+    ]  # fmt: skip
+
+
+def weight_bits(policy: BitPolicy, specs: Sequence[LayerSpec]) -> float:
+    """Mean bits of a weight, every weight counted once."""
+    return sum(policy[s.name].weight * s.n_params for s in specs) / sum(s.n_params for s in specs)
+
+
+def summary(o: Outcome) -> str:
+    """The content of `summary.md`."""
+    run, c = o.identity, o.constraint
+    rows = [_policy_row("found by the search", o, o.best.accuracy, o.best.estimate)]
+    rows += [_policy_row(f"uniform {u.bits} bits", o, u.accuracy, u.estimate) for u in o.uniform]
+    lines = [
+        f"# {run['MODEL']} on {c.board.title}, {run['DATASET']}",
+        "",
+        f"At least {c.min_fps:,.0f} frames a second within {c.max_utilisation:.0%} of the board's resources; "
+        f"{o.n_trials} trials, searcher {run['SEARCHER']}, seed {run['SEED']}.",
+        "",
+        "Every figure of speed and resources on this page is estimated, none is measured on a board. "
+        f"Method: {o.estimate.method}, at {o.estimate.clock_mhz:g} MHz. "
+        "Not in the estimate: thresholds, width converters, FIFOs, DMA and the processing system's shell.",
+        "",
+        "## Accuracy",
+        "",
+        *_table(
+            ["network", "search split", "test split"],
+            [
+                ["float", _percent(o.float_accuracy), "–"],
+                [f"best trial (number {o.best.number}), briefly retrained", _percent(o.best.accuracy), "–"],
+                ["best policy, finally retrained", _percent(o.search_accuracy), _percent(o.test_accuracy)],
+            ],
+        ),
+        "",
+        "## The best policy, layer by layer",
+        "",
+        f"Mean {weight_bits(o.best.policy, o.specs):.2f} bits a weight. Digest {o.best.policy.digest}.",
+        "",
+        *_table(
+            ["layer", "weight bits", "activation bits", "parameters", "MACs", "PE", "SIMD", "weights in",
+             "cycles a frame", "LUT", "BRAM18"],
+            _layer_rows(o),
+        ),
+        "",
+        f"Together {o.estimate.resources.lut:,.0f} LUT and {o.estimate.resources.bram18:.0f} BRAM18: "
+        f"{o.estimate.fps:,.0f} fps, {o.estimate.latency_ms:.3g} ms for the first frame ({c.describe(o.estimate)}).",
+        "",
+        "## Beside uniform bits, under the same constraint",
+        "",
+        "All retrained as briefly as a trial and scored on the search split; each with its own best folding.",
+        "",
+        *_table(["policy", "accuracy", "fps", "latency ms", "LUT", "BRAM18", "constraint"], rows),
+        "",
+        "## How to make it again",
+        "",
+        "    " + command(run, o.n_trials),
+        "",
+        "Versions: " + ", ".join(f"{name} {v}" for name, v in o.versions.items()) + ".",
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def command(identity: dict[str, Any], n_trials: int) -> str:
+    """The make command of a run."""
+    names = ("MODEL", "BOARD", "DATASET", "SEED", "MIN_FPS", "MAX_UTIL", "SEARCHER", "RETRAIN_IMAGES", "FINAL_IMAGES")
+    values = {**identity, "MIN_FPS": f"{identity['MIN_FPS']:.10g}"}
+    return " ".join(["make search", *(f"{n}={values[n]}" for n in names), f"TRIALS={n_trials}"])

@@ -1,0 +1,84 @@
+"""The directory of one run: what it belongs to, and the files in it."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flow.errors import RunDirectoryError
+from models.files import whole_file
+
+IDENTITY_FILE = "run.json"
+PACKAGES = ("torch", "brevitas", "finn-plus", "qonnx", "gymnasium", "stable-baselines3", "optuna", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what decides a result, bitloop's own first."""
+    return {name: version(name) for name in ("bitloop", *PACKAGES)}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file for people to read too, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+class RunDirectory:
+    """Files of a run: `run.json`, `trials.db`, `policy.json`, `weights.pt`, `model.onnx`, `summary.md`.
+
+    Args:
+        path: made if it is not there.
+
+    Raises:
+        RunDirectoryError: it is not a directory, or its `run.json` cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunDirectoryError(f"RUN={path} is not a directory; name another one") from error
+        self.identity = self._read_identity()
+
+    def _read_identity(self) -> dict[str, Any]:
+        """What the run was begun with; empty for a new one."""
+        file = self.path / IDENTITY_FILE
+        if not file.exists():
+            return {}
+        try:
+            identity = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{file} cannot be read ({error}); name another RUN or remove {self.path}") from error
+        if not isinstance(identity, dict):
+            raise RunDirectoryError(f"{file} holds no JSON object; name another RUN or remove {self.path}")
+        return identity
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Say what this run is; one that is there already must be the same.
+
+        Args:
+            identity: variable name, as a user gives it, to value.
+
+        Raises:
+            RunDirectoryError: it is another run; the text names the first difference.
+        """
+        if not self.identity:
+            self.identity = identity
+            write_json(self.path / IDENTITY_FILE, identity)
+        for name, value in identity.items():
+            if self.identity.get(name) != value:
+                raise RunDirectoryError(
+                    f"{self.path} holds a run with {name}={self.identity.get(name)}, this one has {name}={value}; "
+                    f"name another RUN, or remove {self.path} to begin anew"
+                )
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name

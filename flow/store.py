@@ -1,0 +1,103 @@
+"""Where trials are kept: an Optuna study in an SQLite file that is only ever added to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.distributions import IntDistribution
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from flow.errors import StoreError
+from flow.trial import Trial
+from hls.types import Estimate
+from models.policy import MAX_BITS, MIN_BITS, BitPolicy
+
+BITS = IntDistribution(MIN_BITS, MAX_BITS)
+
+
+class TrialStore:
+    """The finished trials of a run, in `trials.db`; Optuna's own tools open it.
+
+    A trial's bits are its parameters (`conv0.weight`, `conv0.act`, …), its reward is the value, the
+    rest are attributes. A trial is written in one transaction when it is finished, so a search that
+    is killed loses the trial it was at and nothing else.
+
+    Args:
+        path: of the SQLite file, made if it is not there.
+        study: the study's name.
+
+    Raises:
+        StoreError: the file cannot be opened as an Optuna storage, here or in any method.
+    """
+
+    def __init__(self, path: Path, study: str) -> None:
+        self.path = path
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self._translated():
+            self._study = optuna.create_study(
+                storage=f"sqlite:///{path}", study_name=study, direction="maximize", load_if_exists=True
+            )
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, StorageInternalError, sqlite3.Error, KeyError, ValueError, RuntimeError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise StoreError(
+                f"the store of trials {self.path} cannot be used ({reason}); "
+                f"free some space if the disk is full, or move the file away to begin anew"
+            ) from error
+
+    def add(self, trial: Trial) -> None:
+        """Write one finished trial."""
+        params = {}
+        for name, bits in trial.policy.items():
+            params[f"{name}.weight"] = bits.weight
+            if bits.act is not None:
+                params[f"{name}.act"] = bits.act
+        used = trial.estimate.resources
+        attributes = {
+            "number": trial.number,
+            "accuracy": trial.accuracy,
+            "fps": trial.estimate.fps,
+            "latency_ms": trial.estimate.latency_ms,
+            "lut": used.lut,
+            "bram18": used.bram18,
+            "dsp": used.dsp,
+            "policy": trial.policy.to_json(),
+            "estimate": json.dumps(trial.estimate.to_dict()),
+            "seed": trial.seed,
+            "duration_s": trial.duration_s,
+        }
+        with self._translated():
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=params, distributions=dict.fromkeys(params, BITS), value=trial.reward, user_attrs=attributes
+                )
+            )
+
+    def trials(self) -> list[Trial]:
+        """All finished trials, in the order of evaluation."""
+        out = []
+        with self._translated():
+            for frozen in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+                a = frozen.user_attrs
+                out.append(
+                    Trial(
+                        number=int(a["number"]),
+                        policy=BitPolicy.from_json(a["policy"]),
+                        estimate=Estimate.from_dict(json.loads(a["estimate"])),
+                        accuracy=float(a["accuracy"]),
+                        reward=float(frozen.values[0]),
+                        seed=int(a["seed"]),
+                        duration_s=float(a["duration_s"]),
+                    )
+                )
+        return sorted(out, key=lambda t: t.number)

@@ -1,0 +1,123 @@
+"""Float weights: pretraining them, keeping them in a file, finding those that ship with bitloop."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.data import SearchSplits, dataset_info
+from models.errors import WeightsError
+from models.files import whole_file
+from models.policy import BitPolicy
+from models.registry import ModelInfo, get_model
+from models.train import accuracy, train
+
+SHIPPED = Path(__file__).with_name("pretrained")
+MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A float network's weights and where they come from.
+
+    Attributes:
+        model, dataset: the names they belong to.
+        n_classes: outputs of the last layer.
+        seed: of initial weights, order and augmentation.
+        search_accuracy: the float network's, 0..1, on the search split.
+        state: the network's state dict.
+    """
+
+    model: str
+    dataset: str
+    n_classes: int
+    seed: int
+    search_accuracy: float
+    state: dict[str, Tensor]
+
+    def network(self) -> nn.Sequential:
+        """The float network with these weights."""
+        network = get_model(self.model).build(None, self.n_classes)
+        network.load_state_dict(self.state)
+        return network.eval()
+
+    def quantized(self, policy: BitPolicy) -> nn.Sequential:
+        """The network with a policy's bits and these weights, its quantizers not yet calibrated."""
+        network = get_model(self.model).build(policy, self.n_classes)
+        own = network.state_dict()
+        network.load_state_dict({**own, **self.state})
+        return network.eval()
+
+
+def pretrain(
+    info: ModelInfo, splits: SearchSplits, seed: int = 0, progress: Callable[[int, int, float], None] | None = None
+) -> Pretrained:
+    """Train a float network from scratch with its own recipe and the data set's augmentation.
+
+    Args:
+        info: which network.
+        splits: the train images are trained on, the search images scored; there is no test split here.
+        seed: of everything random.
+        progress: called after every step with steps done, steps in all, the step's loss.
+    """
+    augmentation = dataset_info(splits.dataset)
+    recipe = replace(
+        info.pretraining,
+        n_images=min(info.pretraining.n_images, MAX_EPOCHS * len(splits.train)),
+        shift=augmentation.shift,
+        flip=augmentation.flip,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = info.build(None, splits.n_classes)
+    train(network, splits.train, recipe, seed, progress)
+    return Pretrained(info.name, splits.dataset, splits.n_classes, seed, accuracy(network, splits.search), network.state_dict())
+
+
+def write_state(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values with `torch.save`, whole or not at all."""
+    with whole_file(path) as part, part.open("wb") as file:
+        torch.save(content, file)
+
+
+def write_pretrained(weights: Pretrained, path: Path) -> None:
+    """Keep pretrained weights in a file, whole or not at all."""
+    write_state({"format": FORMAT, **vars(weights)}, path)
+
+
+def read_pretrained(path: Path) -> Pretrained:
+    """Read what `write_pretrained` wrote; nothing is unpickled.
+
+    Raises:
+        WeightsError: missing, corrupt, of another format, or not fitting the network it names.
+    """
+    remedy = "make it anew with `make pretrain` or remove it"
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise WeightsError(f"{path} is damaged: the checksum of {damaged} in it is wrong; {remedy}")
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        if content.pop("format") != FORMAT:
+            raise WeightsError(f"{path} is not of format {FORMAT}; {remedy}")
+        weights = Pretrained(**content)
+        weights.network()
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile, zlib, pickle and torch each have errors of their own
+        reason = str(error) or type(error).__name__
+        raise WeightsError(f"{path} cannot be read as pretrained weights ({reason.splitlines()[0][:120]}); {remedy}") from error
+    return weights
+
+
+def shipped_weights(model: str, dataset: str) -> Path | None:
+    """The file of pretrained weights that comes with bitloop for a model and its data set, if any."""
+    path = SHIPPED / f"{model}-{dataset}.pt"
+    return path if path.is_file() else None
