@@ -1,7 +1,7 @@
 """What can go wrong with boards.
 
-    BoardError
-    └── UnknownBoardError
+BoardError
+└── UnknownBoardError
 """
 
 from __future__ import annotations

@@ -148,7 +148,10 @@ def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
     from qonnx.core.modelwrapper import ModelWrapper
 
     config = _build_config(board, out)
-    model = ModelWrapper(str(onnx))
+    try:
+        model = ModelWrapper(str(onnx))
+    except Exception as error:  # protobuf's own
+        raise GraphError(f"{onnx} cannot be read as ONNX ({error}); export it anew") from error
     _feed_integers(model)
     for name in BEFORE_FOLDING:
         model = _run_step(name, model, config)

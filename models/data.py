@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import DataError, UnknownDatasetError
 
@@ -17,6 +17,9 @@ from models.errors import DataError, UnknownDatasetError
 # weights were trained on into the search split.
 SPLIT_SEED = 20241
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+MAX_ARRAY_BYTES = 4 << 30  # of one array: CIFAR-10's largest has 154 MB
+MIN_TRAIN = 100  # images that must be left to train on: batch norms are fitted to them
+REMEDY = "make the file anew (see 'Data' in README.md) or remove it"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,45 @@ def dataset_info(name: str) -> DatasetInfo:
     return DATASETS[name]
 
 
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The four arrays of an npz, unchecked."""
+    with zipfile.ZipFile(path) as archive:  # np.load would take other formats, too
+        members = {m.filename: m.file_size for m in archive.infolist()}
+    for key in KEYS:
+        if f"{key}.npy" not in members:
+            raise DataError(f"{path} lacks the array {key}; it needs {', '.join(KEYS)}; {REMEDY}")
+        if members[f"{key}.npy"] > MAX_ARRAY_BYTES:
+            raise DataError(f"{key} in {path} is larger than {MAX_ARRAY_BYTES:,} bytes; {REMEDY}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in KEYS}
+
+
+def check_arrays(arrays: dict[str, np.ndarray], where: str) -> None:
+    """Raise `DataError` unless the four arrays are as `read_npz` wants them; `where` says where they are from."""
+    for name, a in arrays.items():
+        if a.dtype != np.uint8:
+            raise DataError(f"{name} in {where} is {a.dtype}; uint8 is wanted; {REMEDY}")
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)) or 0 in x.shape:
+            raise DataError(f"x_{part} in {where} has shape {x.shape}; (N, H, W) or (N, H, W, 3) is wanted; {REMEDY}")
+        if y.shape != (len(x),):
+            raise DataError(f"y_{part} in {where} has shape {y.shape}; ({len(x)},) is wanted, one label an image; {REMEDY}")
+    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+        raise DataError(
+            f"x_train and x_test in {where} hold images of unlike shapes, {arrays['x_train'].shape[1:]} and "
+            f"{arrays['x_test'].shape[1:]}; {REMEDY}"
+        )
+    present = np.unique(arrays["y_train"]).tolist()
+    if len(present) < 2:
+        raise DataError(f"y_train in {where} has the label {present[0]} only; two classes or more are wanted; {REMEDY}")
+    absent = sorted(set(range(present[-1] + 1)) - set(present))
+    if absent:
+        raise DataError(f"y_train in {where} ends at {present[-1]} but has no image of {absent[:5]}; {REMEDY}")
+    if int(arrays["y_test"].max()) > present[-1]:
+        raise DataError(f"y_test in {where} has the label {arrays['y_test'].max()}, y_train ends at {present[-1]}; {REMEDY}")
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read and check a data set file.
 
@@ -115,33 +157,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: unreadable, a missing array, another type or shape, labels that do not match.
     """
-    remedy = "make the file anew (see 'Data' in README.md) or remove it"
     try:
-        with np.load(path, allow_pickle=False) as z:
-            missing = [k for k in KEYS if k not in z.files]
-            if missing:
-                raise DataError(f"{path} lacks the array {missing[0]}; it needs {', '.join(KEYS)}; {remedy}")
-            arrays = {k: z[k] for k in KEYS}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise DataError(f"{path} cannot be read as npz ({error}); {remedy}") from error
-    for name, a in arrays.items():
-        if a.dtype != np.uint8:
-            raise DataError(f"{name} in {path} is {a.dtype}; uint8 is wanted; {remedy}")
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)) or 0 in x.shape:
-            raise DataError(f"x_{part} in {path} has shape {x.shape}; (N, H, W) or (N, H, W, 3) is wanted; {remedy}")
-        if y.shape != (len(x),):
-            raise DataError(f"y_{part} in {path} has shape {y.shape}; ({len(x)},) is wanted, one label an image; {remedy}")
-    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        raise DataError(f"x_train and x_test in {path} hold images of unlike shapes; {remedy}")
-    n_classes = int(arrays["y_train"].max()) + 1
-    present = np.unique(arrays["y_train"])
-    if len(present) != n_classes or n_classes < 2:
-        absent = sorted(set(range(n_classes)) - set(present.tolist()))
-        raise DataError(f"y_train in {path} has {n_classes} classes but no image of {absent[:5]}; {remedy}")
-    if int(arrays["y_test"].max()) >= n_classes:
-        raise DataError(f"y_test in {path} has the label {arrays['y_test'].max()}, y_train ends at {n_classes - 1}; {remedy}")
+        arrays = _load_npz(path)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib, lzma, ast and numpy each have errors of their own; MemoryError, too
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read as npz ({reason.splitlines()[0]}); {REMEDY}") from error
+    check_arrays(arrays, str(path))
     return arrays
 
 
@@ -164,19 +187,18 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
     t = torch.from_numpy(x)
     t = t[:, None] if t.ndim == 3 else t.permute(0, 3, 1, 2)
     channels, height, width = shape
-    if t.shape[1] != channels:
-        grey = t.float().mean(1, keepdim=True).round_().to(torch.uint8)
-        t = grey.expand(-1, channels, -1, -1)
-    if t.shape[2:] != (height, width):
-        t = torch.cat(
-            [
-                torch.nn.functional.interpolate(part.float(), (height, width), mode="bilinear", align_corners=False)
-                .round_()
-                .clamp_(0, 255)
-                .to(torch.uint8)
-                for part in t.split(4096)
-            ]
-        )
+
+    def fit(part: Tensor) -> Tensor:
+        if part.shape[1] != channels:
+            part = part.float().mean(1, keepdim=True).round_().to(torch.uint8).expand(-1, channels, -1, -1)
+        if part.shape[2:] != (height, width):
+            resized = nn.functional.interpolate(part.float(), (height, width), mode="bilinear", align_corners=False)
+            part = resized.round_().clamp_(0, 255).to(torch.uint8)
+        return part
+
+    if t.shape[1:] != shape:
+        # In parts: all at once would take four times the memory as floats.
+        t = torch.cat([fit(part) for part in torch.split(t, 4096)])
     return t.contiguous(memory_format=torch.channels_last)
 
 
@@ -198,8 +220,11 @@ def stratified_split(y: np.ndarray, n_held: int, seed: int) -> tuple[np.ndarray,
 def make_splits(arrays: dict[str, np.ndarray], dataset: str, shape: tuple[int, int, int], n_search: int) -> Splits:
     """Split a data set and fit its images to a model's input shape (C, H, W)."""
     y = arrays["y_train"]
-    if n_search >= len(y):
-        raise DataError(f"{dataset} has {len(y)} train images; the search split alone needs {n_search}")
+    if len(y) - n_search < MIN_TRAIN:
+        raise DataError(
+            f"{dataset} has {len(y)} train images; {n_search + MIN_TRAIN} or more are wanted, "
+            f"as {n_search} of them become the search split; use a larger file or DATASET=digits"
+        )
     kept, held = stratified_split(y, n_search, SPLIT_SEED)
     whole = ImageSet(fit_images(arrays["x_train"], shape), torch.from_numpy(y.astype(np.int64)))
     test = ImageSet(fit_images(arrays["x_test"], shape), torch.from_numpy(arrays["y_test"].astype(np.int64)))
@@ -219,6 +244,6 @@ def load_splits(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Split
     else:
         path = data_dir / f"{name}.npz"
         if not path.is_file():
-            raise DataError(f"{path} is not there; put the data set there or use DATASET=auto (see 'Data' in README.md)")
+            raise DataError(f"{path} is not there; put the data set there (see 'Data' in README.md) or use DATASET=auto")
         arrays = read_npz(path)
     return make_splits(arrays, name, shape, info.n_search)

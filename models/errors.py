@@ -1,12 +1,13 @@
 """What can go wrong with networks, policies, data and training.
 
-    ModelError
-    ├── UnknownModelError
-    ├── PolicyError
-    ├── DataError
-    │   └── UnknownDatasetError
-    ├── WeightsError
-    └── TrainingError
+ModelError
+├── UnknownModelError
+├── PolicyError
+├── DataError
+│   ├── UnknownDatasetError
+│   └── DownloadError
+├── WeightsError
+└── TrainingError
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ class DataError(ModelError):
 
 class UnknownDatasetError(DataError):
     """No data set bears this name."""
+
+
+class DownloadError(DataError):
+    """A data set cannot be downloaded: no connection, other bytes than expected, no room for the file.
+
+    Attributes:
+        reason: why, without what to do about it.
+    """
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class WeightsError(ModelError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from brevitas.export import export_qonnx
 from torch import nn
 
 from models import quant
+from models.files import whole_file
 
 
 def write_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Path) -> None:
@@ -26,14 +25,9 @@ def write_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Pat
     """
     network.eval()
     quant.set_metadata(network, True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with whole_file(path) as part, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            export_qonnx(network, torch.zeros(1, *input_shape), part, dynamo=False)
-        os.chmod(part, 0o644)
-        Path(part).replace(path)
+            export_qonnx(network, torch.zeros(1, *input_shape), str(part), dynamo=False)
     finally:
-        Path(part).unlink(missing_ok=True)
         quant.set_metadata(network, False)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from models.errors import PolicyError
 
@@ -25,6 +25,7 @@ def check_bits(bits: object, what: str) -> int:
     return bits
 
 
+@final  # so that a type checker knows it is never falsy
 @dataclass(frozen=True, order=True)
 class LayerBits:
     """Bits of one layer.
@@ -130,7 +131,7 @@ class BitPolicy(Mapping[str, LayerBits]):
         """
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PolicyError(f"a policy must be JSON: {error}") from error
         return cls.from_dict(raw)
 

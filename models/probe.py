@@ -18,19 +18,20 @@ def probe_layers(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple
         network: float; its weights give `weight_std`.
         input_shape: of one image, (C, H, W).
     """
-    met: list[tuple[str, nn.Module, Tensor, Tensor]] = []
+    met: list[tuple[str, nn.Conv2d | nn.Linear, Tensor, Tensor]] = []
     handles = [
         m.register_forward_hook(lambda m, x, y, name=name: met.append((name, m, x[0], y)))
         for name, m in network.named_modules()
         if isinstance(m, nn.Conv2d | nn.Linear)
     ]
-    network.eval()(torch.zeros(1, *input_shape))
-    for h in handles:
-        h.remove()
+    try:
+        network.eval()(torch.zeros(1, *input_shape))
+    finally:
+        for h in handles:
+            h.remove()
     specs = []
     for i, (name, m, x, y) in enumerate(met):
         weight = m.weight
-        assert isinstance(weight, Tensor)
         is_conv = isinstance(m, nn.Conv2d)
         specs.append(
             LayerSpec(

@@ -1,0 +1,162 @@
+"""The tables against FINN's whole flow, on exported networks."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boards.board import Board, Resources
+from boards.pynq_z2 import PYNQ_Z2
+from hls.cost import CostTables, LayerKey, divisors, layer_keys
+from hls.errors import FoldingError, GraphError
+from hls.estimators import TABLES, TableEstimator
+from hls.finn_backend import HardwareGraph, estimate_with_flow
+from hls.types import Estimate
+from models.policy import BitPolicy, LayerBits
+from tests.networks import Network
+
+LIMITS = Resources(lut=0.85 * PYNQ_Z2.capacity.lut, bram18=0.85 * PYNQ_Z2.capacity.bram18)
+
+
+class Case:
+    """A network, its tables, and FINN's flow to hold them against."""
+
+    def __init__(self, name: str) -> None:
+        self.network = Network(name)
+        self.tables = self.network.tables(PYNQ_Z2)
+        self.estimator = TableEstimator(self.tables, PYNQ_Z2)
+
+    def both(self, policy: BitPolicy, folder: Path) -> tuple[Estimate, Estimate]:
+        onnx = folder / "network.onnx"
+        self.network.export(policy, onnx)
+        mine = self.estimator.estimate(policy, LIMITS)
+        return mine, estimate_with_flow(onnx, PYNQ_Z2, folding=mine.folding)
+
+
+def differences(mine: Estimate, finn: Estimate) -> list[str]:
+    """Every figure in which two estimates differ, in words; the flow knows more attributes, ours must agree."""
+    out = [f"nodes {[n.node for n in e.nodes]}" for e in (mine, finn) if len(mine.nodes) != len(finn.nodes)]
+    for a, b in zip(mine.nodes, finn.nodes, strict=False):
+        for what in ("node", "op_type", "cycles", "resources"):
+            if getattr(a, what) != getattr(b, what):
+                out.append(f"{a.node} {what}: {getattr(a, what)} in the tables, {getattr(b, what)} in FINN's flow")
+        out += [f"{a.node} {k}: {v} not {b.folding[k]}" for k, v in a.folding.items() if b.folding[k] != v]
+    return out
+
+
+@pytest.fixture(scope="module")
+def tfc() -> Case:
+    return Case("tfc")
+
+
+@pytest.fixture(scope="module")
+def cnv() -> Case:
+    return Case("cnv")
+
+
+class TestEqualToFinn:
+    """Node by node: class, cycles, LUT, block RAM, DSP and folding."""
+
+    @pytest.mark.parametrize("bits", [1, 8])
+    def test_uniform_policies_of_tfc(self, tfc: Case, bits: int, tmp_path: Path) -> None:
+        assert differences(*tfc.both(tfc.network.uniform(bits), tmp_path)) == []
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_random_policies_of_tfc(self, tfc: Case, seed: int, tmp_path: Path) -> None:
+        policy = tfc.network.random_policy(random.Random(seed))
+        assert differences(*tfc.both(policy, tmp_path)) == []
+
+    def test_one_bit_activations_before_wider_weights(self, tfc: Case, tmp_path: Path) -> None:
+        policy = tfc.network.uniform(1).replace(fc1=LayerBits(5, 1), fc3=LayerBits(3, None))
+        assert differences(*tfc.both(policy, tmp_path)) == []
+
+    def test_uniform_policy_of_cnv(self, cnv: Case, tmp_path: Path) -> None:
+        assert differences(*cnv.both(cnv.network.uniform(1), tmp_path)) == []
+
+    def test_random_policy_of_cnv(self, cnv: Case, tmp_path: Path) -> None:
+        policy = cnv.network.random_policy(random.Random(0), high=4)
+        assert differences(*cnv.both(policy, tmp_path)) == []
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", range(1, 21))
+    def test_more_random_policies_of_cnv(self, cnv: Case, seed: int, tmp_path: Path) -> None:
+        policy = cnv.network.random_policy(random.Random(seed), high=3 if seed % 2 else 8)
+        assert differences(*cnv.both(policy, tmp_path)) == []
+
+
+class TestFolding:
+    def test_is_never_slower_than_finns_own(self, tfc: Case, tmp_path: Path) -> None:
+        """FINN's SetFolding over a sweep of targets: the best of its designs that fit."""
+        policy = tfc.network.uniform(4)
+        mine, _ = tfc.both(policy, tmp_path)
+        best = 0.0
+        for target_fps in (250_000, 500_000, 1_000_000):
+            theirs = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, target_fps=target_fps)
+            if theirs.resources <= LIMITS:
+                best = max(best, theirs.fps)
+        assert best > 0
+        assert mine.resources <= LIMITS
+        assert mine.fps >= best
+
+    def test_obeys_finns_rules(self, tfc: Case) -> None:
+        for key in (LayerKey(1, None, 1), LayerKey(8, None, 8)):
+            (unit,) = tfc.tables.options(0, key)
+            for (folding,) in unit.foldings:
+                pe, simd = int(folding["PE"]), int(folding["SIMD"])
+                assert 64 % pe == 0
+                assert 784 % simd == 0
+                assert pe * simd * key.weight <= 8191
+            assert (np.diff(unit.cycles) >= 0).all()
+
+    def test_a_folding_that_does_not_divide_is_refused(self, tfc: Case, tmp_path: Path) -> None:
+        mine, _ = tfc.both(tfc.network.uniform(4), tmp_path)
+        first = mine.nodes[0].node
+        wrong = {**mine.folding, first: {**mine.folding[first], "PE": 7}}
+        with pytest.raises((FoldingError, GraphError), match="FINN"):
+            estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=wrong)
+
+    def test_needs_either_a_folding_or_a_target(self, tmp_path: Path) -> None:
+        with pytest.raises(FoldingError, match="either a folding or a target frame rate"):
+            estimate_with_flow(tmp_path / "none.onnx", PYNQ_Z2)
+
+
+class TestOneBitWeights:
+    def test_keep_one_bit_behind_wide_inputs(self, cnv: Case) -> None:
+        """FINN widens them to INT2, which doubles their memory; the flow and the tables both undo that."""
+        narrow = cnv.tables.options(5, LayerKey(1, 4, 4))[-1]
+        wide = cnv.tables.options(5, LayerKey(2, 4, 4))[-1]
+        same = [f for (f,) in narrow.foldings].index({"PE": 1, "SIMD": 36, "ram_style": "block"})
+        other = [f for (f,) in wide.foldings].index({"PE": 1, "SIMD": 36, "ram_style": "block"})
+        assert narrow.bram18[same] * 2 == wide.bram18[other]
+
+
+def test_the_estimator_remembers_and_names_its_method(tfc: Case) -> None:
+    policy = tfc.network.uniform(3)
+    first = tfc.estimator.estimate(policy, LIMITS)
+    assert tfc.estimator.estimate(policy, LIMITS) is first
+    assert first.method == TABLES
+    assert first.clock_mhz == PYNQ_Z2.clock_mhz
+
+
+def test_layer_keys_hand_the_activations_on() -> None:
+    policy = BitPolicy({"a": LayerBits(1, 2), "b": LayerBits(3, 4), "c": LayerBits(5, None)})
+    assert layer_keys(policy) == [LayerKey(1, None, 2), LayerKey(3, 2, 4), LayerKey(5, 4, None)]
+
+
+def test_divisors() -> None:
+    assert divisors(12) == (1, 2, 3, 4, 6, 12)
+
+
+def test_a_graph_of_another_network_is_refused(tfc: Case) -> None:
+    graph: HardwareGraph = tfc.tables._graph
+    with pytest.raises(GraphError, match="4 matrix units for the 2 layers fc0, fc1"):
+        CostTables(graph, ["fc0", "fc1"], lambda *_: np.zeros((1, 1)))
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path, board: Board = PYNQ_Z2) -> None:
+    (tmp_path / "no.onnx").write_bytes(b"no onnx")
+    with pytest.raises(GraphError, match=r"no\.onnx"):
+        estimate_with_flow(tmp_path / "no.onnx", board, target_fps=1000)

@@ -1,0 +1,55 @@
+"""Networks by name, and what belongs to each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.data import DATASETS
+from models.errors import ModelError, UnknownModelError
+from models.policy import BitPolicy
+from models.probe import probe_layers
+from models.registry import MODELS, get_model
+
+
+def test_every_model_is_found_by_its_own_name_and_has_a_data_set() -> None:
+    for name, info in MODELS.items():
+        assert info.name == name
+        assert get_model(name) is info
+        assert info.dataset in DATASETS
+        assert info.min_fps > 0
+
+
+@pytest.mark.parametrize(("wrong", "nearest"), [("cvn", "cnv"), ("tcf", "tfc"), ("CNV", "cnv"), ("tfcc", "tfc")])
+def test_unknown_model_names_the_nearest_and_all(wrong: str, nearest: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        get_model(wrong)
+    assert f"unknown model {wrong!r}; did you mean" in str(caught.value)
+    assert str(caught.value).endswith("There are cnv, tfc")
+    assert isinstance(caught.value, ModelError)
+    if wrong.islower():
+        assert f"{nearest!r}?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_float_network_and_every_quantized_one_are_the_same_network(name: str) -> None:
+    info = get_model(name)
+    network = info.build(n_classes=7)
+    specs = probe_layers(network, info.input_shape)
+    x = torch.zeros(2, *info.input_shape)
+    assert network.eval()(x).shape == (2, 7)
+    for policy in (BitPolicy.uniform(specs, 1, 1), BitPolicy.uniform(specs, 4, 3)):
+        quantized = info.build(policy, n_classes=7)
+        assert quantized.eval()(x).shape == (2, 7)
+        assert [n for n, _ in quantized.named_parameters()] == [n for n, _ in network.named_parameters()]
+        loaded = quantized.load_state_dict(network.state_dict(), strict=False)
+        assert not loaded.unexpected_keys
+        assert all(key.endswith(".step") for key in loaded.missing_keys)
+
+
+# Counted by hand from the layer sizes of brevitas_examples/bnn_pynq (models CNV and FC), ten classes:
+# 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 256*256) + 256*512 + 512*512 + 512*10.
+@pytest.mark.parametrize(("name", "n_weights"), [("cnv", 1_542_848), ("tfc", 784 * 64 + 64 * 64 * 2 + 64 * 10)])
+def test_number_of_weights(name: str, n_weights: int) -> None:
+    info = get_model(name)
+    assert sum(s.n_params for s in probe_layers(info.build(), info.input_shape)) == n_weights
