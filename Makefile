@@ -47,7 +47,7 @@ pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads)
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow

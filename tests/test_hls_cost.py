@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.board import Board, Resources
+from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
 from hls.cost import CostTables, LayerKey, divisors, layer_keys
 from hls.errors import FoldingError, GraphError
@@ -156,7 +156,7 @@ def test_a_graph_of_another_network_is_refused(tfc: Case) -> None:
         CostTables(graph, ["fc0", "fc1"], lambda *_: np.zeros((1, 1)))
 
 
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path, board: Board = PYNQ_Z2) -> None:
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no onnx")
     with pytest.raises(GraphError, match=r"no\.onnx"):
-        estimate_with_flow(tmp_path / "no.onnx", board, target_fps=1000)
+        estimate_with_flow(tmp_path / "no.onnx", PYNQ_Z2, target_fps=1000)
