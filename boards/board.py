@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
+
+Family = Literal["zynq-7000", "zynq-ultrascale+"]
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,21 @@ class Board:
     Attributes:
         name: as given to BOARD.
         title: as a person writes it.
-        finn_name: FINN's name of the board.
-        fpga_part: the part, package and speed grade.
-        capacity: all that the FPGA has; `max_utilisation` of a search is a share of it.
+        fpga_part: the part, package and speed grade, as Vivado names them.
+        family: what the part belongs to; the processing system comes with it.
+        capacity: all that the FPGA has, UltraRAM left out; `max_utilisation` of a search is a share of it.
         clock_mhz: the clock an accelerator is estimated and built for.
+        host_port_bits: width of the processing system's memory port that FINN's DMA engines sit on. An engine
+            is as wide as the greatest common divisor of this and the bits of one transfer
+            (finn/transformation/fpgadataflow/insert_iodma.py).
+        finn_name: FINN's name of the board; None where FINN has none, and then it can be estimated, not built.
     """
 
     name: str
     title: str
-    finn_name: str
     fpga_part: str
+    family: Family
     capacity: Resources
     clock_mhz: float
+    host_port_bits: int
+    finn_name: str | None = None

@@ -1,7 +1,8 @@
 """What can go wrong with boards.
 
 BoardError
-└── UnknownBoardError
+├── UnknownBoardError
+└── BoardFileError
 """
 
 from __future__ import annotations
@@ -13,3 +14,7 @@ class BoardError(Exception):
 
 class UnknownBoardError(BoardError):
     """No board bears this name."""
+
+
+class BoardFileError(BoardError):
+    """A user's board file that cannot be read, or says what no board can be."""

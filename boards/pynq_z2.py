@@ -7,13 +7,15 @@ from boards.board import Board, Resources
 PYNQ_Z2 = Board(
     name="pynq-z2",
     title="PYNQ-Z2",
-    finn_name="Pynq-Z2",  # finn.util.basic.pynq_part_map
-    fpga_part="xc7z020clg400-1",  # TUL PYNQ-Z2 reference manual, section 1
+    fpga_part="xc7z020clg400-1",  # TUL PYNQ-Z2 reference manual, section 1; the same in finn.util.basic.pynq_part_map
+    family="zynq-7000",
     capacity=Resources(
         lut=53_200,  # AMD DS190, Zynq-7000 overview, table 1: XC7Z020
         ff=106_400,  # the same
         bram18=280,  # the same: 140 blocks of 36 kbit
         dsp=220,  # the same
     ),
-    clock_mhz=100.0,  # what FINN's examples close timing at on this part (finn-examples, bnn-pynq)
+    clock_mhz=100.0,  # what finn-examples builds bnn-pynq for on a PYNQ-Z1, the same part (build/bnn-pynq/build.py)
+    host_port_bits=64,  # finn.util.basic.pynq_native_port_width; S_AXI_HP0, 32 or 64 bits: AMD UG585, chapter 5
+    finn_name="Pynq-Z2",  # finn.util.basic.pynq_part_map
 )

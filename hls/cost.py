@@ -7,80 +7,20 @@ are kept, keyed by node, weight bits and activation bits in and out. No formula 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.errors import GraphError
-from hls.finn_backend import HardwareGraph
-from hls.types import NodeEstimate
+from hls.corrections import FIFO_DEPTH, correct_node, correct_system
+from hls.errors import FoldingError, GraphError
+from hls.finn_backend import HardwareGraph, stream_luts
+from hls.matrix_unit import MAX_STREAM_BITS, MatrixUnits
+from hls.options import Folding, IntegerWeights, LayerKey, Options, act_type, divisors, layer_keys
+from hls.types import Correction, NodeEstimate
 from models.policy import BitPolicy
-
-# Xilinx' ap_int ends at 8191 bits (finn.transformation.fpgadataflow.set_folding, MAX_ALLOWED_AP_INT_W).
-MAX_STREAM_BITS = 8191
-# The HLS library unrolls at most this many folds of the weight matrix's width; SetFolding does not check it.
-MAX_HLS_FOLDS = 1024
-
-IntegerWeights = Callable[[str, int], NDArray[np.float64]]
-"""Layer name and weight bits to its integer weights, shaped (fan-in, outputs)."""
-
-
-@dataclass(frozen=True)
-class LayerKey:
-    """All that a layer's hardware depends on.
-
-    Attributes:
-        weight: bits of a weight.
-        act_in: bits of the activations it reads; None for the image, signed 8-bit integers.
-        act_out: bits of the activations it hands on; None for the accumulator.
-    """
-
-    weight: int
-    act_in: int | None
-    act_out: int | None
-
-
-def layer_keys(policy: BitPolicy) -> list[LayerKey]:
-    """The key of every layer of a policy, in order."""
-    bits = list(policy.values())
-    before = [None, *(b.act for b in bits[:-1])]
-    return [LayerKey(b.weight, a, b.act) for b, a in zip(bits, before, strict=True)]
-
-
-@dataclass(frozen=True)
-class Options:
-    """The foldings one step of the pipeline may take, in order of cycles; arrays of one length.
-
-    A step is a node, or a depthwise window with the pool it feeds, which share their folding;
-    `nodes` are its positions in the graph.
-    """
-
-    nodes: tuple[int, ...]
-    cycles: NDArray[np.int64]
-    lut: NDArray[np.float64]
-    bram18: NDArray[np.int64]
-    foldings: tuple[tuple[Mapping[str, int | str], ...], ...]
-
-
-@cache
-def divisors(n: int) -> tuple[int, ...]:
-    """The divisors of n, in order."""
-    return tuple(d for d in range(1, n + 1) if n % d == 0)
-
-
-def act_type(bits: int | None, weight_bits: int) -> str:
-    """QONNX type of the activations a layer with weights of `weight_bits` reads."""
-    if bits is None:
-        return "INT8"
-    if bits == 1:  # against one-bit weights FINN counts matching bits instead of multiplying
-        return "BINARY" if weight_bits == 1 else "BIPOLAR"
-    return f"UINT{bits}"
 
 
 class CostTables:
@@ -91,22 +31,25 @@ class CostTables:
             in its last layer, so that it holds the correction FINN appends to such a layer.
         layers: names of the network's layers, in order.
         integer_weights: what accumulators and weight types are sized for.
+        host_port_bits: width of the memory port that the DMA engines use.
 
     Raises:
         GraphError: the graph is not a chain of the nodes known here, one matrix unit a layer.
     """
 
-    def __init__(self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights) -> None:
+    def __init__(
+        self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights, host_port_bits: int
+    ) -> None:
+        self._host_port_bits = host_port_bits
         self.layers = tuple(layers)
         self._graph = graph
-        self._integer_weights = integer_weights
         self._steps = self._split_into_steps()
         self._options: dict[tuple[Any, ...], Options] = {}
-        self._typed: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._units = MatrixUnits(graph, self.layers, integer_weights)
 
     def with_weights(self, integer_weights: IntegerWeights) -> CostTables:
         """The tables of the same network with other weights, empty."""
-        return CostTables(self._graph, self.layers, integer_weights)
+        return CostTables(self._graph, self.layers, integer_weights, self._host_port_bits)
 
     def _split_into_steps(self) -> list[list[tuple[int, ...]]]:
         """For every layer, the node indices of each of its steps."""
@@ -138,65 +81,57 @@ class CostTables:
     def _attributes(self, index: int, layer: int, key: LayerKey) -> dict[str, Any]:
         """Attributes of a node with the types that follow from its layer's bits."""
         op = self._graph.ops[index]
-        read = act_type(key.act_in, key.weight)
-        handed_on = "BIPOLAR" if key.act_out == 1 else f"UINT{key.act_out}"
         if op.op_type.startswith("MVAU"):
-            return self._matrix_unit(index, layer, key, read, handed_on)
+            return self._units.attributes(index, layer, key)
         attributes = dict(op.attributes)
         if op.op_type.startswith("ConvolutionInputGenerator"):
-            carried = handed_on if attributes["depthwise"] else read
+            carried = key.handed_on_type if attributes["depthwise"] else act_type(key.act_in, key.weight)
             attributes |= {"inputDataType": carried, "outputDataType": carried}
         elif op.op_type.startswith("Pool"):
-            attributes |= {"InputDataType": handed_on, "OutputDataType": handed_on}
+            attributes |= {"InputDataType": key.handed_on_type, "OutputDataType": key.handed_on_type}
         return attributes
 
-    def _matrix_unit(self, index: int, layer: int, key: LayerKey, read: str, handed_on: str) -> dict[str, Any]:
-        typed = self._typed.get((layer, key.weight, read))
-        if typed is None:
-            weights = self._integer_weights(self.layers[layer], key.weight)
-            counting = read == "BINARY"
-            op = self._graph.with_attributes(
-                index,
-                {
-                    **self._graph.ops[index].attributes,
-                    "inputDataType": read,
-                    "weightDataType": "BINARY" if counting else f"INT{key.weight}",
-                    "binaryXnorMode": int(counting),
-                },
-            )
-            if counting:
-                weights = (weights + 1) / 2
-            model = SimpleNamespace(get_initializer=lambda _: weights, find_direct_successors=lambda _: [None])
-            op.input = (None, None)
-            if not counting:
-                op.minimize_weight_bit_width(model)
-            op.minimize_accumulator_width(model)
-            if key.weight == 1 and not counting:
-                op.attributes["weightDataType"] = "BIPOLAR"  # see finn_backend: FINN would widen it
-            typed = self._typed[layer, key.weight, read] = op.attributes
-        out = typed["accDataType"] if key.act_out is None else handed_on
-        return {**typed, "outputDataType": out}
-
-    def _foldings(self, step: tuple[int, ...], attributes: Sequence[dict[str, Any]]) -> list[tuple[dict[str, int | str], ...]]:
-        """Every folding FINN accepts of a step, stream widths not yet looked at."""
-        op, a = self._graph.ops[step[0]], attributes[0]
-        kind = op.op_type.split("_")[0]
-        if kind == "MVAU":
-            return [
-                ({"PE": pe, "SIMD": simd, "ram_style": style},)
-                for simd in divisors(a["MW"])
-                if simd * MAX_HLS_FOLDS >= a["MW"]
-                for pe in divisors(a["MH"])
-                for style in ("block", "distributed")
-            ]
+    def _foldings(self, step: tuple[int, ...], attributes: dict[str, Any]) -> list[tuple[dict[str, int | str], ...]]:
+        """Every folding FINN accepts of a step that is no matrix unit."""
+        op = self._graph.ops[step[0]]
         if len(step) == 2:
-            return [({"SIMD": n, "parallel_window": 0}, {"PE": n}) for n in divisors(a["IFMChannels"])]
-        if kind == "ConvolutionInputGenerator":
-            channels = a["IFMChannels"]
+            return [({"SIMD": n, "parallel_window": 0}, {"PE": n}) for n in divisors(attributes["IFMChannels"])]
+        if op.op_type.startswith("ConvolutionInputGenerator"):
+            channels = attributes["IFMChannels"]
             serial: list[tuple[dict[str, int | str], ...]] = [({"SIMD": n, "parallel_window": 0},) for n in divisors(channels)]
             return [*serial, ({"SIMD": channels, "parallel_window": 1},)]
-        n_channels = a["NumChannels"] if kind == "Thresholding" else op.get_normal_output_shape()[-1]
-        return [({"PE": n},) for n in divisors(int(n_channels))]
+        return [({"PE": n},) for n in divisors(int(op.get_normal_output_shape()[-1]))]
+
+    def _other_options(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
+        attributes = [self._attributes(i, layer, key) for i in step]
+        ops = [self._graph.with_attributes(i, a) for i, a in zip(step, attributes, strict=True)]
+        rows, foldings = [], self._foldings(step, attributes[0])
+        for folding in foldings:
+            for op, f in zip(ops, folding, strict=True):
+                op.attributes.update(f)
+            used = sum((self._graph.resources_of(op) for op in ops), Resources())
+            used = sum((c.resources for op in ops for c in correct_node(self._graph, op, "")), used)
+            if len(ops) == 2:  # they share their folding: one width, but a FIFO between them
+                lanes = int(folding[1]["PE"])
+                used += Resources(lut=self.stream(lanes, lanes, ops[0].get_output_datatype().bitwidth()))
+            reads, hands_on = int(ops[0].get_folded_input_shape()[-1]), int(ops[-1].get_folded_output_shape()[-1])
+            cycles = max(int(op.get_exp_cycles()) for op in ops)
+            rows.append((cycles, used.lut, int(used.bram18), int(used.dsp), reads, hands_on))
+        order = sorted(range(len(rows)), key=lambda j: rows[j])
+        a = np.array([rows[j] for j in order])
+        whole = a.astype(np.int64)
+        return Options(
+            nodes=step,
+            cycles=whole[:, 0],
+            lut=a[:, 1],
+            bram18=whole[:, 2],
+            dsp=whole[:, 3],
+            reads=whole[:, 4],
+            hands_on=whole[:, 5],
+            read_bits=ops[0].get_input_datatype(0).bitwidth(),
+            handed_on_bits=ops[-1].get_output_datatype(0).bitwidth(),
+            foldings=tuple(foldings[j] for j in order),
+        )
 
     def options(self, layer: int, key: LayerKey) -> list[Options]:
         """The foldings of every step of a layer with their costs, in the order of the data."""
@@ -214,51 +149,96 @@ class CostTables:
 
     def _step_options(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
         is_unit = self._graph.ops[step[0]].op_type.startswith("MVAU")
-        # a unit's output type costs nothing in FINN's count; a window carries one type, the unit's input or its output
-        what = (key.weight, key.act_in) if is_unit else (key.act_out if len(step) == 2 else key.act_in)
+        # a window carries one type, the unit's input or its output
+        what = (key.weight, key.act_in, key.act_out) if is_unit else (key.act_out if len(step) == 2 else key.act_in)
         found = self._options.get((step, what))
         if found is None:
-            found = self._options[step, what] = self._ask(step, layer, key)
+            found = self._units.options(step[0], layer, key) if is_unit else self._other_options(step, layer, key)
+            self._options[step, what] = found
         return found
 
-    def _ask(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
-        attributes = [self._attributes(i, layer, key) for i in step]
-        ops = [self._graph.with_attributes(i, a) for i, a in zip(step, attributes, strict=True)]
-        rows, foldings = [], []
-        for folding in self._foldings(step, attributes):
-            for op, f in zip(ops, folding, strict=True):
-                op.attributes.update(f)
-            if self._too_wide(ops):
-                continue
-            used = sum((self._graph.resources_of(op) for op in ops), Resources())
-            if used.dsp:
-                raise GraphError(f"node {ops[0].name} takes DSP slices with {folding}; these are not budgeted so far")
-            rows.append((max(int(op.get_exp_cycles()) for op in ops), used.lut, used.bram18))
-            foldings.append(folding)
-        order = sorted(range(len(rows)), key=lambda j: rows[j])
-        cycles, lut, bram18 = (np.array([rows[j][c] for j in order]) for c in range(3))
-        return Options(
-            step, cycles.astype(np.int64), lut.astype(float), bram18.astype(np.int64), tuple(foldings[j] for j in order)
-        )  # fmt: skip
+    def stream(self, hands_on: int, reads: int, element_bits: int) -> float:
+        """LUT of the stream between two steps: FIFOs, and a width converter where they differ.
 
-    @staticmethod
-    def _too_wide(ops: Sequence[Any]) -> bool:
-        """Whether an input or weight stream of an HLS unit is wider than Xilinx' integers."""
-        units = [op for op in ops if op.op_type == "MVAU_hls"]
-        return any(op.get_instream_width(i) > MAX_STREAM_BITS for op in units for i in (0, 1))
+        Args:
+            hands_on: elements a cycle of the step before.
+            reads: elements a cycle of the step behind.
+            element_bits: bits of an element.
+        """
+        return stream_luts(hands_on * element_bits, reads * element_bits, FIFO_DEPTH, self._graph.fpga_part)
 
-    def nodes(self, policy: BitPolicy, choice: Sequence[Sequence[int]]) -> tuple[NodeEstimate, ...]:
-        """The estimate of every node for a policy.
+    def from_host(self, bits: int) -> float:
+        """LUT of the stream from the DMA engine into a node that reads `bits` a cycle."""
+        return stream_luts(self._host_port_bits, bits, FIFO_DEPTH, self._graph.fpga_part)
+
+    def to_host(self, bits: int) -> float:
+        """LUT of the stream to the DMA engine from a node that hands on `bits` a cycle."""
+        return stream_luts(bits, self._host_port_bits, FIFO_DEPTH, self._graph.fpga_part)
+
+    @cached_property
+    def system_resources(self) -> Resources:
+        """What the system around the accelerator takes."""
+        return sum((c.resources for c in correct_system()), Resources())
+
+    def choice_of(self, policy: BitPolicy, folding: Mapping[str, Folding]) -> list[list[int]]:
+        """The choice, as `assemble` takes it, that a folding of every node stands for.
+
+        Weight memory that is left to Vivado ("auto") counts as block RAM, as FINN counts it. Attributes
+        that bitloop does not choose are not looked at.
+
+        Raises:
+            FoldingError: a node is missing, or has values that no option has; the text names those there are.
+        """
+        choice = []
+        for layer, key in enumerate(layer_keys(policy)):
+            choice.append([self._option_of(options, folding) for options in self.options(layer, key)])
+        return choice
+
+    def _option_of(self, options: Options, folding: Mapping[str, Folding]) -> int:
+        names = [self._graph.ops[i].name for i in options.nodes]
+        wanted = []
+        for name, chosen in zip(names, options.foldings[0], strict=True):
+            given = {"parallel_window": 0, "ram_style": "block", **folding.get(name, {})}
+            if given["ram_style"] == "auto":
+                given["ram_style"] = "block"
+            missing = [k for k in chosen if k not in given]
+            if missing:
+                raise FoldingError(f"the folding lacks {missing[0]} of node {name}")
+            wanted.append({k: given[k] for k in chosen})
+        if tuple(wanted) in options.foldings:
+            return options.foldings.index(tuple(wanted))
+        for name, values, column in zip(names, wanted, zip(*options.foldings, strict=True), strict=True):
+            for k, v in values.items():
+                allowed = sorted({f[k] for f in column}, key=lambda x: (isinstance(x, str), x))
+                if v not in allowed:
+                    raise FoldingError(f"node {name} has {k}={v}; allowed are {', '.join(map(str, allowed))}")
+        raise FoldingError(f"node {names[0]} cannot have {wanted[0]}: a stream would be wider than {MAX_STREAM_BITS} bits")
+
+    def assemble(
+        self, policy: BitPolicy, choice: Sequence[Sequence[int]]
+    ) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
+        """The estimate of every node for a policy, and what it leaves out.
 
         Args:
             policy: the bits.
             choice: for every layer and each of its steps, which of the step's `Options` is taken.
         """
-        out = []
+        nodes: list[NodeEstimate] = []
+        corrections: list[Correction] = []
+        stream, hands_on = "FIFOs and width converter", 0
         for layer, key in enumerate(layer_keys(policy)):
             for options, taken in zip(self.options(layer, key), choice[layer], strict=True):
                 for index, folding in zip(options.nodes, options.foldings[taken], strict=True):
                     op = self._graph.with_attributes(index, {**self._attributes(index, layer, key), **folding})
+                    name = self.layers[layer]
+                    reads, bits = int(op.get_folded_input_shape()[-1]), op.get_input_datatype(0).bitwidth()
+                    lut = self.stream(hands_on, reads, bits) if nodes else self.from_host(reads * bits)
+                    source = nodes[-1].node if nodes else "host"
+                    corrections.append(Correction(f"{source} → {op.name}", name, Resources(lut=lut), stream))
+                    corrections += correct_node(self._graph, op, name)
                     used, cycles = self._graph.resources_of(op), int(op.get_exp_cycles())
-                    out.append(NodeEstimate(op.name, op.op_type, self.layers[layer], cycles, used, folding))
-        return tuple(out)
+                    nodes.append(NodeEstimate(op.name, op.op_type, name, cycles, used, folding))
+                    hands_on = int(op.get_folded_output_shape()[-1])
+        lut = self.to_host(op.get_outstream_width(0))
+        corrections.append(Correction(f"{nodes[-1].node} → host", self.layers[-1], Resources(lut=lut), stream))
+        return tuple(nodes), (*corrections, *correct_system())

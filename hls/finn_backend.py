@@ -201,13 +201,38 @@ class HardwareGraph:
         op = self.ops[index]
         return type(op)(op.name, attributes)
 
+    def luts_of(self, op: Any) -> float:
+        """What FINN says an operator takes in LUT alone."""
+        return float(op.lut_estimation(self.fpga_part))
+
     def resources_of(self, op: Any) -> Resources:
         """What FINN says an operator takes with its present attributes."""
         return Resources(
-            lut=float(op.lut_estimation(self.fpga_part)),
+            lut=self.luts_of(op),
             bram18=float(op.bram_estimation(self.fpga_part)),
             dsp=float(op.dsp_estimation(self.fpga_part)),
         )
+
+
+@cache
+def stream_luts(out_bits: int, in_bits: int, fifo_depth: int, fpga_part: str) -> float:
+    """LUT of a stream from a node that hands on `out_bits` a cycle to one that reads `in_bits`.
+
+    FINN puts a FIFO between nodes of one width, and FIFO, width converter, FIFO between nodes of two
+    (finn/transformation/fpgadataflow/insert_dwc.py, insert_fifo.py); its own operators count both.
+    """
+    _steps()
+    from finn.custom_op.fpgadataflow.rtl.streamingdatawidthconverter_rtl import StreamingDataWidthConverter_rtl
+    from finn.custom_op.fpgadataflow.rtl.streamingfifo_rtl import StreamingFIFO_rtl
+
+    def fifo(bits: int) -> float:
+        attributes = {"depth": fifo_depth, "folded_shape": [1, bits], "dataType": "BINARY", "ram_style": "auto"}
+        return float(_dict_backed(StreamingFIFO_rtl)("fifo", attributes).lut_estimation(fpga_part))
+
+    if out_bits == in_bits:
+        return fifo(out_bits)
+    converter = _dict_backed(StreamingDataWidthConverter_rtl)("converter", {"inWidth": out_bits, "outWidth": in_bits})
+    return fifo(out_bits) + float(converter.lut_estimation(fpga_part)) + fifo(in_bits)
 
 
 def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:

@@ -1,105 +1,160 @@
-"""The fastest folding that fits: an exact search over the options of every node.
+"""The fastest folding that fits: an exact search over the options of every node and the streams between.
 
-For a limit on cycles a frame, every step of the pipeline takes its cheapest option that is fast
-enough; cheapest in two resources, LUT and block RAM, so a dynamic program over the block RAM
-spent finds the fewest LUT for every amount of block RAM. A bisection over the cycle counts that
-occur finds the smallest limit that fits. Width converters and FIFOs are not counted here.
+For a limit on cycles a frame every step of the pipeline must be fast enough; among those designs a
+dynamic program along the chain (`hls.chain`) finds the fewest LUT for every amount of block RAM.
+The smallest limit that fits is then found by going up the cycle counts that occur, from a bound
+below which nothing can fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.cost import CostTables, Options, layer_keys
+from hls.chain import Front, Stage, Streams, cheapest, stage_of, through, trace
+from hls.cost import CostTables
+from hls.options import Options, layer_keys
 from hls.types import Estimate
 from models.policy import BitPolicy
 
-Curve = NDArray[np.float64]
-"""Fewest LUT for at most 0, 1, 2, … block RAMs of 18 kbit; infinite where nothing fits."""
+# What a block RAM may be worth in LUT when the bound on cycles is sought: any values give a bound.
+_BRAM_PRICES_LUT = (0.0, 40.0, 90.0, 150.0, 300.0)
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The undominated options of a step at a limit on cycles: more block RAM, fewer LUT.
+class Chain:
+    """The steps of one policy's accelerator, and what is left of the limits for them.
 
-    `lut` falls as `bram18` rises; `index` is the option each rung stands for.
+    Attributes:
+        steps: options of every step, in the order of the data.
+        tables: what they come from.
+        streams: costs of the streams between them.
+        limits: resources left once the system around is counted.
     """
 
-    bram18: NDArray[np.int64]
-    lut: NDArray[np.float64]
-    index: NDArray[np.int64]
+    steps: Sequence[Options]
+    tables: CostTables
+    streams: Streams
+    limits: Resources
+
+    def design(self, max_cycles: float) -> Design | None:
+        """The cheapest designs within a limit on cycles; None where a step cannot be that fast."""
+        stages = [stage_of(s, max_cycles, self.limits.dsp) for s in self.steps]
+        if any(s is None for s in stages):
+            return None
+        return Design(self, [s for s in stages if s is not None])
 
 
-def climb(options: Options, max_cycles: float) -> Ladder:
-    """The ladder of a step's options that take at most `max_cycles` a frame; empty where there is none."""
-    n = int(np.searchsorted(options.cycles, max_cycles, side="right"))
-    order = np.lexsort((options.cycles[:n], options.lut[:n], options.bram18[:n]))
-    lut = options.lut[order]
-    best_before = np.concatenate([[np.inf], np.minimum.accumulate(lut)[:-1]]) if n else lut
-    rungs = order[lut < best_before]
-    return Ladder(options.bram18[rungs], options.lut[rungs], rungs)
+class Design:
+    """The cheapest designs of a chain whose stages are given, for every amount of block RAM.
+
+    Args:
+        chain: the chain.
+        stages: of its steps.
+        max_bram18: as far as block RAM is looked at; the chain's limit unless given.
+    """
+
+    def __init__(self, chain: Chain, stages: list[Stage], max_bram18: int | None = None) -> None:
+        self._stages = stages
+        n_bram18 = max(0, int(chain.limits.bram18)) if max_bram18 is None else max_bram18
+        self._links = [chain.streams.between(a.exits, b.entries, a.options.handed_on_bits) for a, b in pairwise(stages)]
+        first, last = stages[0], stages[-1]
+        self._last = np.array([chain.tables.to_host(n * last.options.handed_on_bits) for n in last.exits])
+        from_host = np.array([chain.tables.from_host(n * first.options.read_bits) for n in first.entries])
+        front: Front = np.repeat(from_host[:, None], n_bram18 + 1, axis=1)
+        self._at_entries = [front]
+        for stage, link in zip(stages, self._links, strict=False):
+            front = cheapest(through(front, stage), link)
+            self._at_entries.append(front)
+        self.lut: NDArray[np.float64] = (through(front, last) + self._last[:, None]).min(axis=0)
+
+    def options(self, bram18: int) -> list[int]:
+        """The option of every step in the cheapest design that takes at most `bram18` block RAMs."""
+        return trace(self._at_entries, self._stages, self._links, self._last, bram18)
 
 
-def add_ladder(curve: Curve, ladder: Ladder) -> Curve:
-    """The curve of what `curve` stands for together with one more step."""
-    out = np.full_like(curve, np.inf)
-    for bram18, lut in zip(ladder.bram18.tolist(), ladder.lut.tolist(), strict=True):
-        if bram18 < len(curve):
-            np.minimum(out[bram18:], curve[: len(curve) - bram18] + lut, out=out[bram18:])
-    return out
+def _bound(chain: Chain, candidates: NDArray[np.int64]) -> int:
+    """Position of the first candidate that is not ruled out by LUT and priced block RAM, streams left out."""
+    first = 0
+    for price in _BRAM_PRICES_LUT:
+        total = np.zeros(len(candidates))
+        for s in chain.steps:
+            cheapest_yet = np.minimum.accumulate(s.lut + price * s.bram18)
+            position = np.searchsorted(s.cycles, candidates, side="right") - 1
+            total += np.where(position >= 0, cheapest_yet[np.maximum(position, 0)], np.inf)
+        fits = np.flatnonzero(total <= chain.limits.lut + price * chain.limits.bram18)
+        first = max(first, int(fits[0]) if len(fits) else len(candidates))
+    return first
 
 
-def _curves(ladders: Sequence[Ladder], max_bram18: int) -> list[Curve]:
-    """The curves of the first 0, 1, 2, … steps up to an amount of block RAM."""
-    curves = [np.zeros(max_bram18 + 1)]
-    for ladder in ladders:
-        curves.append(add_ladder(curves[-1], ladder))
-    return curves
+def _gallop(first: int, end: int) -> Iterator[int]:
+    """Positions from `first` on, in growing steps, the last one before `end` always among them."""
+    step, at = 1, first
+    while at < end - 1:
+        yield at
+        at += step
+        step *= 2
+    if first < end:
+        yield end - 1
 
 
-def _trace(ladders: Sequence[Ladder], curves: Sequence[Curve], bram18: int) -> list[int]:
-    """The option of every step that gave the last curve its value at `bram18`."""
-    chosen = []
-    for ladder, before in zip(reversed(ladders), reversed(curves[:-1]), strict=True):
-        fits = ladder.bram18 <= bram18
-        totals = np.where(fits, before[np.where(fits, bram18 - ladder.bram18, 0)] + ladder.lut, np.inf)
-        rung = int(totals.argmin())
-        bram18 -= int(ladder.bram18[rung])
-        chosen.append(int(ladder.index[rung]))
-    return chosen[::-1]
-
-
-def _fastest(steps: Sequence[Options], limits: Resources) -> list[int] | None:
+def _fastest(chain: Chain) -> list[int] | None:
     """The option of every step at the smallest limit on cycles that fits; None if none fits."""
-    budget = int(limits.bram18)
-    candidates = np.unique(np.concatenate([s.cycles for s in steps]))
-    candidates = candidates[candidates >= max(int(s.cycles[0]) for s in steps)]
-    low, high, chosen = 0, len(candidates), None
-    while low < high:
+    candidates = np.unique(np.concatenate([s.cycles for s in chain.steps]))
+    budget = int(chain.limits.bram18)
+    if budget < 0 or chain.limits.lut < 0:
+        return None
+
+    def fitting(at: int) -> list[int] | None:
+        design = chain.design(float(candidates[at]))
+        return design.options(budget) if design is not None and design.lut[budget] <= chain.limits.lut else None
+
+    low = _bound(chain, candidates)
+    high, chosen = low, None
+    for high in _gallop(low, len(candidates)):
+        chosen = fitting(high)
+        if chosen is not None:
+            break
+        low = high + 1
+    while chosen is not None and low < high:
         middle = (low + high) // 2
-        ladders = [climb(s, candidates[middle]) for s in steps]
-        curves = _curves(ladders, budget)
-        if curves[-1][budget] <= limits.lut:
-            high, chosen = middle, _trace(ladders, curves, budget)
-        else:
+        better = fitting(middle)
+        if better is None:
             low = middle + 1
+        else:
+            high, chosen = middle, better
     return chosen
 
 
-def _closest(steps: Sequence[Options], limits: Resources) -> list[int]:
-    """The option of every step that together exceed the limits by the smallest factor."""
-    ladders = [climb(s, np.inf) for s in steps]
-    curves = _curves(ladders, sum(int(ladder.bram18.max()) for ladder in ladders))
-    shares = np.maximum(curves[-1] / max(limits.lut, 1e-9), np.arange(len(curves[-1])) / max(limits.bram18, 1e-9))
-    return _trace(ladders, curves, int(shares.argmin()))
+def _closest(chain: Chain) -> list[int]:
+    """The option of every step that together exceed the limits by the smallest factor, DSP left out."""
+    stages = [stage_of(s, np.inf, np.inf) for s in chain.steps]
+    known = [s for s in stages if s is not None]
+    design = Design(chain, known, sum(int(s.bram18.max()) for s in known))
+    lut, bram18 = max(chain.limits.lut, 1e-9), max(chain.limits.bram18, 1e-9)
+    shares = np.maximum(design.lut / lut, np.arange(len(design.lut)) / bram18)
+    return design.options(int(shares.argmin()))
 
 
-def fastest_folding(tables: CostTables, policy: BitPolicy, limits: Resources, clock_mhz: float, method: str) -> Estimate:
+def chain_of(tables: CostTables, policy: BitPolicy, limits: Resources, streams: Streams) -> Chain:
+    """The chain of a policy; the system around the accelerator is taken off the limits."""
+    steps = [step for i, key in enumerate(layer_keys(policy)) for step in tables.options(i, key)]
+    return Chain(steps, tables, streams, less(limits, tables.system_resources))
+
+
+def less(limits: Resources, used: Resources) -> Resources:
+    """What is left of limits; below 0 where more is used."""
+    return Resources(limits.lut - used.lut, limits.ff - used.ff, limits.bram18 - used.bram18, limits.dsp - used.dsp)
+
+
+def fastest_folding(
+    tables: CostTables, policy: BitPolicy, limits: Resources, clock_mhz: float, method: str, streams: Streams | None = None
+) -> Estimate:
     """The estimate of a policy at the folding with the highest frame rate within the limits.
 
     Where no folding fits, the one that exceeds the limits by the smallest factor is given, so that
@@ -108,11 +163,25 @@ def fastest_folding(tables: CostTables, policy: BitPolicy, limits: Resources, cl
     Args:
         tables: of the policy's network.
         policy: the bits.
-        limits: LUT and block RAM that may be used; no option uses DSP slices.
+        limits: LUT, block RAM and DSP slices that may be used, by the accelerator and the system around it.
         clock_mhz: handed on to the estimate.
         method: the same.
+        streams: costs of streams, remembered from call to call if given.
     """
-    per_layer = [tables.options(i, key) for i, key in enumerate(layer_keys(policy))]
-    steps = [step for layer in per_layer for step in layer]
-    chosen = iter(_fastest(steps, limits) or _closest(steps, limits))
-    return Estimate(tables.nodes(policy, [[next(chosen) for _ in layer] for layer in per_layer]), clock_mhz, method)
+    chain = chain_of(tables, policy, limits, streams or Streams(tables.stream))
+    chosen = iter(_fastest(chain) or _closest(chain))
+    choice = [[next(chosen) for _ in tables.options(i, key)] for i, key in enumerate(layer_keys(policy))]
+    nodes, corrections = tables.assemble(policy, choice)
+    return Estimate(nodes, clock_mhz, method, corrections)
+
+
+def estimate_at(
+    tables: CostTables, policy: BitPolicy, folding: Mapping[str, Mapping[str, int | str]], clock_mhz: float, method: str
+) -> Estimate:
+    """The estimate of a policy at a given folding of every node, such as FINN's own.
+
+    Raises:
+        FoldingError: a node is missing, or has values that FINN does not accept; the text names those it does.
+    """
+    nodes, corrections = tables.assemble(policy, tables.choice_of(policy, folding))
+    return Estimate(nodes, clock_mhz, method, corrections)

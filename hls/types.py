@@ -25,11 +25,29 @@ class NodeEstimate:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What FINN's figures leave out of one thing.
+
+    Attributes:
+        subject: a node, a pair of nodes with an arrow between them, or a part of the system.
+        layer: the layer it belongs to; empty for the system around the accelerator.
+        resources: what it takes.
+        reason: what takes it.
+    """
+
+    subject: str
+    layer: str
+    resources: Resources
+    reason: str
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What an accelerator is estimated to take and give.
 
     Attributes:
-        nodes: one entry a hardware node, in the order of the data.
+        nodes: one entry a hardware node, in the order of the data; its resources are FINN's figures.
+        corrections: what those leave out.
         clock_mhz: the clock the rates hold for.
         method: where the numbers come from.
     """
@@ -37,11 +55,17 @@ class Estimate:
     nodes: tuple[NodeEstimate, ...]
     clock_mhz: float
     method: str
+    corrections: tuple[Correction, ...] = ()
+
+    @property
+    def finn_resources(self) -> Resources:
+        """What FINN says: the sum over the nodes."""
+        return sum((n.resources for n in self.nodes), Resources())
 
     @property
     def resources(self) -> Resources:
-        """Sum over the nodes. Width converters, FIFOs, DMA and the Zynq shell are not in FINN's estimate."""
-        return sum((n.resources for n in self.nodes), Resources())
+        """What bitloop believes: FINN's figures and the corrections."""
+        return sum((c.resources for c in self.corrections), self.finn_resources)
 
     @property
     def bottleneck_cycles(self) -> int:
@@ -76,7 +100,8 @@ class Estimate:
     def from_dict(cls, raw: Mapping[str, Any]) -> Estimate:
         """Read what `to_dict` gave."""
         nodes = tuple(NodeEstimate(**{**n, "resources": Resources(**n["resources"])}) for n in raw["nodes"])
-        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]))
+        corrections = tuple(Correction(**{**c, "resources": Resources(**c["resources"])}) for c in raw["corrections"])
+        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections)
 
     def cycles_per_layer(self) -> dict[str, int]:
         """Cycles a frame of each layer: those of its slowest node."""
@@ -86,8 +111,10 @@ class Estimate:
         return out
 
     def resources_per_layer(self) -> dict[str, Resources]:
-        """Resources of each layer: the sum of its nodes."""
-        out: dict[str, Resources] = {}
-        for n in self.nodes:
-            out[n.layer] = out.get(n.layer, Resources()) + n.resources
+        """Resources of each layer: its nodes with their corrections, and the streams into them."""
+        out = {n.layer: Resources() for n in self.nodes}
+        items = [(n.layer, n.resources) for n in self.nodes] + [(c.layer, c.resources) for c in self.corrections]
+        for layer, used in items:
+            if layer in out:
+                out[layer] += used
         return out

@@ -44,7 +44,7 @@ MODELS = {
     for m in (
         ModelInfo("cnv", cnv.INPUT_SHAPE, "cifar10", 1000.0, cnv.build,
                   Recipe(n_images=400_000, lr=0.1, warmup=0.2, label_smoothing=0.1)),
-        ModelInfo("tfc", tfc.INPUT_SHAPE, "mnist", 1_000_000.0, tfc.build, Recipe(n_images=1_100_000, lr=0.1)),
+        ModelInfo("tfc", tfc.INPUT_SHAPE, "mnist", 500_000.0, tfc.build, Recipe(n_images=1_100_000, lr=0.1)),
     )
 }  # fmt: skip
 

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from boards.board import Resources
 from hls import reach as reach_module
-from hls.cost import LayerKey, Options, layer_keys
+from hls.options import LayerKey, Options
 from hls.reach import Reach, fewest_cycles
 from models.policy import BitPolicy, LayerBits
+from tests.tables import MadeUpTables, options_of
 
 WIDTHS = range(1, 4)  # few enough to enumerate
 
 
-class RandomTables:
+class RandomTables(MadeUpTables):
     """Three layers of one or two steps whose costs are drawn for every key: no order in them to rely on."""
 
     def __init__(self, seed: int) -> None:
@@ -28,20 +29,16 @@ class RandomTables:
 
     def options(self, layer: int, key: LayerKey) -> list[Options]:
         rng = np.random.default_rng([self._seed, layer, key.weight, key.act_in or 0, key.act_out or 0])
+        act_in, act_out = key.act_in or 8, key.act_out or 9
+        n_steps = self._n_steps[layer]
         out = []
-        for _ in range(self._n_steps[layer]):
+        for i in range(n_steps):
             n = int(rng.integers(1, 4))
-            cycles = np.sort(rng.integers(1, 6, n))
-            foldings = tuple(({"PE": i},) for i in range(n))
-            out.append(Options((0,), cycles, rng.integers(0, 9, n).astype(float), rng.integers(0, 3, n), foldings))
+            columns = (rng.integers(1, 6, n), rng.integers(0, 9, n), rng.integers(0, 3, n))
+            widths = (2 ** rng.integers(0, 3, n), 2 ** rng.integers(0, 3, n))
+            rows = [tuple(int(v) for v in row) for row in zip(*columns, *widths, strict=True)]
+            out.append(options_of(rows, act_in if i == 0 else 1, act_out if i == n_steps - 1 else 1))  # type: ignore[arg-type]
         return out
-
-    def fits(self, policy: BitPolicy, limits: Resources, max_cycles: float) -> bool:
-        steps = [o for i, key in enumerate(layer_keys(policy)) for o in self.options(i, key)]
-        fast = [[(o.lut[j], o.bram18[j]) for j in range(len(o.cycles)) if o.cycles[j] <= max_cycles] for o in steps]
-        return any(
-            sum(c[0] for c in taken) <= limits.lut and sum(c[1] for c in taken) <= limits.bram18 for taken in product(*fast)
-        )
 
     def policies(self) -> list[BitPolicy]:
         some = [LayerBits(w, a) for w in WIDTHS for a in WIDTHS]
@@ -55,7 +52,7 @@ def few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=12)
-@given(st.integers(0, 10_000), st.integers(0, 14), st.integers(0, 4), st.integers(1, 5))
+@given(st.integers(0, 10_000), st.integers(20, 80), st.integers(0, 6), st.integers(1, 5))
 def test_bits_are_allowed_if_and_only_if_a_completion_fits(seed: int, lut: int, bram18: int, max_cycles: int) -> None:
     tables, limits = RandomTables(seed), Resources(lut=lut, bram18=bram18)
     reach = Reach(tables, limits, max_cycles)  # type: ignore[arg-type]
@@ -68,23 +65,43 @@ def test_bits_are_allowed_if_and_only_if_a_completion_fits(seed: int, lut: int, 
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 10_000), st.integers(3, 14), st.integers(0, 4))
+@given(st.integers(0, 10_000), st.integers(30, 80), st.integers(1, 6))
 def test_fewest_cycles_is_what_the_fastest_policy_needs(seed: int, lut: int, bram18: int) -> None:
     tables, limits = RandomTables(seed), Resources(lut=lut, bram18=bram18)
     feasible = [c for c in range(1, 6) if any(tables.fits(p, limits, c) for p in tables.policies())]
     assert fewest_cycles(tables, limits) == (min(feasible) if feasible else None)  # type: ignore[arg-type]
 
 
+class BitTables(MadeUpTables):
+    """A bit of weights costs 10 LUT and a block RAM; activations, streams and the system cost nothing."""
+
+    layers = ("a", "b")
+    system_resources = Resources()
+
+    def options(self, layer: int, key: LayerKey) -> list[Options]:
+        return [options_of([(1, 10 * key.weight, key.weight, 1, 1)])]
+
+    def stream(self, hands_on: int, reads: int, element_bits: int) -> float:
+        return 0.0
+
+    def from_host(self, bits: int) -> float:
+        return 0.0
+
+    to_host = from_host
+
+
 def test_leeway_by_hand() -> None:
-    class Tables:
-        layers = ("a", "b")
-
-        def options(self, layer: int, key: LayerKey) -> list[Options]:
-            # a bit of weights costs 10 LUT and a block RAM; activations cost nothing
-            one = np.array([1])
-            return [Options((0,), one, np.array([10.0 * key.weight]), np.array([key.weight]), (({"PE": 1},),))]
-
-    reach = Reach(Tables(), Resources(lut=100, bram18=10), 1.0)  # type: ignore[arg-type]
+    reach = Reach(BitTables(), Resources(lut=100, bram18=10), 1.0)  # type: ignore[arg-type]
     start, after = reach.leeway(), reach.leeway([LayerBits(3, 1)])
     assert (start.lut, start.bram18) == pytest.approx((0.8, 0.8))  # both layers at 1 bit: 20 LUT, 2 block RAM
     assert (after.lut, after.bram18) == pytest.approx((0.6, 0.6))  # 3 + 1 bits
+    done = reach.leeway([LayerBits(3, 1), LayerBits(2, None)])
+    assert (done.lut, done.bram18) == pytest.approx((0.5, 0.5))
+
+
+def test_infeasible_bits_are_refused_by_name() -> None:
+    reach = Reach(BitTables(), Resources(lut=100, bram18=10), 0.5)  # type: ignore[arg-type]
+    assert not reach.is_feasible
+    assert reach.feasible_bits() == ()
+    with pytest.raises(ValueError, match="W3A1 in layer 'a' is not feasible"):
+        reach.leeway([LayerBits(3, 1), LayerBits(1, None)])
