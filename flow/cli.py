@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
-import click
 import typer
 from rich.console import Console
 
 from flow.errors import BITLOOP_ERRORS
+from flow.interruption import ctrl_c
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
 Model = Annotated[str, typer.Option(help="cnv or tfc")]
-BoardName = Annotated[str, typer.Option(help="pynq-z2")]
+BoardName = Annotated[str, typer.Option(help="pynq-z2 or another board's name, or your own as a path to a TOML file")]
 Dataset = Annotated[str, typer.Option(help="cifar10, mnist, fashion_mnist, digits; auto: the model's own, else digits")]
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
@@ -66,7 +69,7 @@ def search(
         "threads": threads,
     }
     settings = SearchSettings.model_validate({name: value for name, value in given.items() if value is not None})
-    with ConsoleListener(Console()) as listener:
+    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
         e = found.estimate
         listener.note(
@@ -92,34 +95,56 @@ def pretrain(
     from flow.progress import ConsoleListener
 
     settings = SearchSettings(model=model, dataset=dataset, data_dir=data_dir or default_data_dir(), seed=seed, threads=threads)
-    with ConsoleListener(Console()) as listener:
+    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         path, weights, test_accuracy = pretrain_weights(settings, out, listener)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")
 
 
 def entry() -> None:
     """What the installed command calls."""
-    sys.exit(main())
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; a second Ctrl-C would only print a traceback
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 2 after an error of the user's or the machine's, 130 after Ctrl-C."""
     warnings.filterwarnings("ignore", "fast_hadamard_transform", UserWarning)  # brevitas, on import
-    try:
-        code = app(args=arguments, standalone_mode=False)
-    except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted; what was finished is kept, the same command goes on from there", 130)
-    except click.ClickException as error:
-        return _complain(f"{error.format_message()}; see bitloop --help", 2)
-    except BITLOOP_ERRORS as error:
-        return _complain(str(error), 2)
-    except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        advice = (
-            "free some space and run the same command again" if error.errno == errno.ENOSPC else "see to that and try again"
-        )
-        return _complain(f"{error.strerror or error}{place}; {advice}", 2)
+    with ctrl_c:
+        try:
+            code = app(args=arguments, standalone_mode=False)
+        except (KeyboardInterrupt, typer.Abort):
+            code = INTERRUPTED
+        except Exception as error:
+            text = _complaint(error)
+            if ctrl_c.seen:
+                code = INTERRUPTED  # something took it for an error of its own
+            elif text is None:
+                raise
+            else:
+                return _complain(text, 2)
+    if code == INTERRUPTED:  # Typer may have made this of Ctrl-C by itself
+        return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _complaint(error: Exception) -> str | None:
+    """What to say of an error; None of one that is a bug."""
+    if isinstance(error, USAGE_ERROR):
+        return f"{error.format_message().rstrip('.')}; see bitloop --help"
+    if isinstance(error, BITLOOP_ERRORS):
+        return str(error)
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+        return _describe(error.__context__)  # torch.save's own words for a full disk explain nothing
+    return _describe(error) if isinstance(error, OSError) else None
+
+
+def _describe(error: OSError) -> str:
+    """What the machine refused and what to do about it."""
+    place = f" ({error.filename})" if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "free some space and run the same command again" if full else "see to that and try again"
+    return f"{error.strerror or error}{place}; {advice}"
 
 
 def _complain(text: str, code: int) -> int:

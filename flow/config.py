@@ -16,6 +16,7 @@ from models.registry import get_model
 DEFAULT_TRIALS = 40
 DEFAULT_MAX_UTILISATION = 0.85
 MAX_THREADS = 8  # more do not help networks of this size
+MAX_SEED = 2**31 - 1  # NumPy's global generator, which stable-baselines3 seeds, ends at 2**32 - 1
 
 
 def default_data_dir() -> Path:
@@ -32,11 +33,11 @@ class SearchSettings(BaseModel):
     """What a search is asked to do.
 
     Attributes:
-        model, board, dataset, searcher: names; `dataset` may be "auto".
+        model, board, dataset, searcher: names; `dataset` may be "auto", `board` the path of a TOML file.
         data_dir: where `<name>.npz` files are.
         run_dir: where results go; None for `runs/<model>-<board>`.
         n_trials: trials in all, those of an interrupted run counted; 1 or more.
-        seed: of everything random; 0 or more.
+        seed: of everything random; 0 to 2,147,483,647.
         min_fps: frames a second to reach; None for the model's own.
         max_utilisation: share of each resource that may be used, above 0 and at most 1.
         retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
@@ -72,22 +73,23 @@ class SearchSettings(BaseModel):
         if self.dataset != "auto":
             dataset_info(self.dataset)
         check_searcher(self.searcher)
-        for name, value, least in (
-            ("TRIALS", self.n_trials, 1),
-            ("SEED", self.seed, 0),
-            ("RETRAIN_IMAGES", self.retrain_images, 1),
-            ("FINAL_IMAGES", self.final_images, 1),
-            ("THREADS", self.threads or 1, 1),
+        if not 0 <= self.seed <= MAX_SEED:
+            raise SettingsError(f"SEED is {self.seed}; a whole number from 0 to {MAX_SEED} is wanted")
+        for name, value in (
+            ("TRIALS", self.n_trials),
+            ("RETRAIN_IMAGES", self.retrain_images),
+            ("FINAL_IMAGES", self.final_images),
+            ("THREADS", self.n_threads),
         ):
-            if value < least:
-                raise SettingsError(f"{name} is {value}; a whole number of {least} or more is wanted")
+            if value < 1:
+                raise SettingsError(f"{name} is {value}; a whole number of 1 or more is wanted")
 
     @property
     def n_threads(self) -> int:
         """Threads for training."""
-        return self.threads or default_threads()
+        return default_threads() if self.threads is None else self.threads
 
     @property
     def directory(self) -> Path:
         """The run directory."""
-        return self.run_dir or Path("runs") / f"{self.model}-{self.board}"
+        return self.run_dir or Path("runs") / f"{self.model}-{Path(self.board).stem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from boards.board import Board, Resources
@@ -17,7 +18,7 @@ class Constraint:
 
     Attributes:
         board: whose capacity and clock it is about.
-        min_fps: frames a second, above 0.
+        min_fps: frames a second, above 0 and finite.
         max_utilisation: share of each resource that may be used, above 0 and at most 1.
 
     Raises:
@@ -29,7 +30,7 @@ class Constraint:
     max_utilisation: float
 
     def __post_init__(self) -> None:
-        if not self.min_fps > 0:
+        if not 0 < self.min_fps < math.inf:
             raise SettingsError(f"MIN_FPS is {self.min_fps:g}; a frame rate above 0 is wanted")
         if not 0 < self.max_utilisation <= 1:
             raise SettingsError(f"MAX_UTIL is {self.max_utilisation:g}; a share above 0 and at most 1 is wanted")

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.errors import ConstraintError
 from hls.reach import Reach
 from models.policy import MAX_BITS, BitPolicy, LayerBits
 from models.spec import LayerSpec
@@ -103,8 +104,18 @@ class Decisions:
         return _pick(of_weight, float(action[1]))
 
     def action_for(self, prefix: Sequence[LayerBits], bits: LayerBits) -> NDArray[np.float32]:
-        """An action (2,) that `choose` answers with `bits`: the middle of its share."""
+        """An action (2,) that `choose` answers with `bits`: the middle of its share.
+
+        Raises:
+            ConstraintError: no such action, as these bits cannot meet the constraint.
+        """
         feasible = self.reach.feasible_bits(prefix)
+        if bits not in feasible:
+            name = self.specs[len(prefix)].name
+            raise ConstraintError(
+                f"a policy with {bits} in layer {name} cannot meet the constraint; "
+                f"if it is from a run of other versions of bitloop or FINN, name another RUN"
+            )
         weights = sorted({b.weight for b in feasible})
         acts = [b for b in feasible if b.weight == bits.weight]
         return np.array([_middle(weights, bits.weight), _middle(acts, bits)], np.float32)
@@ -114,7 +125,13 @@ class Decisions:
         return BitPolicy(zip((s.name for s in self.specs), prefix, strict=True))
 
     def replay(self, policy: BitPolicy) -> list[Decision]:
-        """The decisions that lead to a policy, one a layer."""
+        """The decisions that lead to a policy, one a layer.
+
+        Raises:
+            PolicyError: it is not one of this network.
+            ConstraintError: it cannot meet the constraint.
+        """
+        policy.check_against(self.specs)
         prefix: list[LayerBits] = []
         decisions, seen = [], self.observe(prefix)
         for bits in policy.values():

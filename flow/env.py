@@ -47,7 +47,8 @@ class BitwidthEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     No layer decided. It is always the same.
 
     ## Episode end
-    Terminated with the last layer's decision; never truncated. The last step's info holds `policy`.
+    Terminated with the last layer's decision; never truncated. The last step's info holds `policy`, as
+    `BitPolicy.to_json` writes it: what copies or pickles infos takes plain values.
 
     ## Arguments
     `decisions`: the pass over the layers of one network under one constraint.
@@ -88,4 +89,4 @@ class BitwidthEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             return seen, 0.0, False, False, {}
         policy = self.decisions.policy(self._prefix)
         self._prefix = None
-        return seen, float(self.evaluate(policy)), True, False, {"policy": policy}
+        return seen, float(self.evaluate(policy)), True, False, {"policy": policy.to_json()}

@@ -13,10 +13,11 @@ BITLOOP_ERRORS, a tuple for `except`
 
 from __future__ import annotations
 
-from boards.errors import BoardError, UnknownBoardError
+from boards.errors import BoardError, BoardFileError, UnknownBoardError
 from hls.errors import FoldingError, GraphError, HlsError
 from models.errors import (
     DataError,
+    DownloadError,
     ModelError,
     PolicyError,
     TrainingError,
@@ -51,8 +52,10 @@ BITLOOP_ERRORS = (BoardError, ModelError, HlsError, FlowError)
 __all__ = [
     "BITLOOP_ERRORS",
     "BoardError",
+    "BoardFileError",
     "ConstraintError",
     "DataError",
+    "DownloadError",
     "FlowError",
     "FoldingError",
     "GraphError",

@@ -14,6 +14,7 @@ from flow.constraint import Constraint
 from hls.estimators import Estimator, TableEstimator, tabulate
 from hls.types import Estimate
 from models.data import SearchSplits, dataset_info
+from models.errors import TrainingError
 from models.export import write_qonnx
 from models.policy import BitPolicy
 from models.probe import probe_layers
@@ -96,19 +97,26 @@ class Evaluator:
         write_qonnx(network, self._info.input_shape, path)
 
     def score(self, policy: BitPolicy) -> Score:
-        """Retrain a policy briefly and score it on the search split; what was asked before is remembered."""
-        found = self._scores.get(policy)
-        if found is None:
-            network = self.quantized(policy)
-            train(network, self.splits.train, self._recipe, self.seed)
-            found = self.remember(policy, accuracy(network, self.splits.search))
-        return found
+        """Retrain a policy briefly and score it on the search split; what was asked before is remembered.
 
-    def remember(self, policy: BitPolicy, search_accuracy: float) -> Score:
-        """Take the accuracy of a policy from an earlier run instead of retraining it."""
-        score = Score(search_accuracy, self.estimator.estimate(policy, self.constraint.limits))
+        A policy whose retraining diverges has the accuracy 0.
+        """
+        if policy not in self._scores:
+            estimate = self.estimator.estimate(policy, self.constraint.limits)
+            self.remember(policy, Score(self._briefly_retrained_accuracy(policy), estimate))
+        return self._scores[policy]
+
+    def _briefly_retrained_accuracy(self, policy: BitPolicy) -> float:
+        network = self.quantized(policy)
+        try:
+            train(network, self.splits.train, self._recipe, self.seed)
+        except TrainingError:
+            return 0.0
+        return accuracy(network, self.splits.search)
+
+    def remember(self, policy: BitPolicy, score: Score) -> None:
+        """Take the score of a policy from an earlier run instead of retraining it."""
         self._scores[policy] = score
-        return score
 
     def retrain(
         self, policy: BitPolicy, n_images: int, progress: Callable[[int, int, float], None] | None = None

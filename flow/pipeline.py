@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from boards.registry import get_board
 from flow.config import SearchSettings
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
+from flow.errors import SettingsError
 from flow.evaluator import Evaluator
 from flow.progress import Listener
 from flow.report import Outcome, UniformResult, policy_document, summary
@@ -46,21 +48,29 @@ def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listen
     return load_splits(choice.name, data_dir, model.input_shape)
 
 
-def find_weights(model: ModelInfo, splits: SearchSplits, own: Path, seed: int, listener: Listener) -> Pretrained:
-    """Float weights for a search: those that ship, else those in `own`, else newly pretrained and kept there."""
-    path = shipped_weights(model.name, splits.dataset) or (own if own.exists() else None)
-    if path is not None:
+def find_weights(model: ModelInfo, splits: SearchSplits, own: Path, seed: int) -> Pretrained | None:
+    """Float weights for a search: those that ship, else those a run of this seed left in `own`, else None."""
+    shipped = shipped_weights(model.name, splits.dataset)
+    for path in (p for p in (shipped, own) if p is not None and p.exists()):
         weights = read_pretrained(path)
-        if (weights.model, weights.dataset, weights.n_classes) == (model.name, splits.dataset, splits.n_classes):
+        fits = (weights.model, weights.dataset, weights.n_classes) == (model.name, splits.dataset, splits.n_classes)
+        if fits and (path == shipped or weights.seed == seed):
             return weights
-        listener.note(f"{path} belongs to {weights.model} on {weights.dataset}; pretraining {model.name} on {splits.dataset}")
-    else:
-        listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
-    weights = pretrain(
+    return None
+
+
+def _pretrain(model: ModelInfo, splits: SearchSplits, seed: int, listener: Listener) -> Pretrained:
+    return pretrain(
         model, splits, seed, lambda done, total, loss: listener.advance("pretraining", done, total, f"loss {loss:.3f}")
     )
-    write_pretrained(weights, own)
-    return weights
+
+
+def _untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
+    """Weights as a pretraining begins with: good enough to see whether a constraint can be met at all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = model.build(None, splits.n_classes).state_dict()
+    return Pretrained(model.name, splits.dataset, splits.n_classes, seed, 1 / splits.n_classes, state)
 
 
 def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Listener) -> tuple[Path, Pretrained, float]:
@@ -73,12 +83,11 @@ def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Liste
     torch.set_num_threads(settings.n_threads)
     model = get_model(settings.model)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
-    weights = pretrain(
-        model, splits.for_search(), settings.seed,
-        lambda done, total, loss: listener.advance("pretraining", done, total, f"loss {loss:.3f}"),
-    )  # fmt: skip
     path = out or SHIPPED / f"{model.name}-{splits.dataset}.pt"
+    if path.is_dir():
+        raise SettingsError(f"OUT={path} is a directory; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
+    weights = _pretrain(model, splits.for_search(), settings.seed, listener)
     write_pretrained(weights, path)
     return path, weights, accuracy(weights.network(), splits.test)
 
@@ -93,7 +102,6 @@ def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) ->
         "MAX_UTIL": constraint.max_utilisation,
         "SEARCHER": settings.searcher,
         "RETRAIN_IMAGES": settings.retrain_images,
-        "FINAL_IMAGES": settings.final_images,
     }
 
 
@@ -114,36 +122,64 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     run = RunDirectory(settings.directory)
     dataset = settings.dataset
     if dataset == "auto" and run.identity.get("MODEL") == model.name:
-        dataset = str(run.identity["DATASET"])  # what "auto" came to when the run began
-    if run.identity:
-        run.claim(_identity(settings, dataset, constraint))
+        dataset = str(run.identity.get("DATASET", dataset))  # what "auto" came to when the run began
+    run.check(_identity(settings, dataset, constraint))
     splits = find_splits(model, dataset, settings.data_dir, listener)
-    run.claim(_identity(settings, splits.dataset, constraint))
 
     seen = splits.for_search()
-    weights = find_weights(model, seen, run / "pretrained.pt", settings.seed, listener)
+    weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
+    if weights is None:
+        listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
+        check_before_pretraining(_untrained(model, seen, settings.seed), seen, constraint)
+        weights = _pretrain(model, seen, settings.seed, listener)
+        write_pretrained(weights, run / "pretrained.pt")
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed)
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
+    run.claim(_identity(settings, splits.dataset, constraint))
     searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
     store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
 
     def outcome(trials: list[Trial]) -> Outcome:
         best = best_trial(trials)
         return Outcome(
-            run.identity, versions(), evaluator.specs, constraint, len(trials), best, best.estimate, weights.search_accuracy
-        )
+            run.identity, settings.final_images, versions(), evaluator.specs, constraint,
+            len(trials), best, best.estimate, weights.search_accuracy,
+        )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
         now = outcome(trials)
-        if now.best is trials[-1] or not (run / "policy.json").exists():
+        if not _holds(run / "policy.json", now.best):
             write_json(run / "policy.json", policy_document(now))
         detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
         listener.advance("trials", len(trials), max(settings.n_trials, len(trials)), detail)
 
     trials = run_trials(searcher, evaluator, store, settings.n_trials, on_trial)
     return _finish(settings, run, splits, evaluator, outcome(trials), listener)
+
+
+def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constraint: Constraint) -> None:
+    """Look whether a constraint can be met before minutes are spent on pretraining.
+
+    What a policy costs depends on the weights, but only a little: they size the accumulators.
+
+    Raises:
+        ConstraintError: no policy meets it.
+    """
+    evaluator = Evaluator(untrained, splits, constraint, retrain_images=1, seed=untrained.seed)
+    smallest = evaluator.estimator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1), constraint.limits)
+    if constraint.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
+        reach_under(constraint, evaluator.tables)
+
+
+def _holds(policy_file: Path, trial: Trial) -> bool:
+    """Whether a `policy.json` is there and about this trial."""
+    try:
+        document = json.loads(policy_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("trial") == trial.number
 
 
 def _uniform_results(evaluator: Evaluator, listener: Listener) -> tuple[UniformResult, ...]:
@@ -171,10 +207,10 @@ def _finish(
     board = evaluator.constraint.board
     refolded = evaluator.refold(policy, network)
     layer_of = {n.node: n.layer for n in refolded.nodes}
-    estimate = estimate_with_flow(run / "model.onnx", board, folding=refolded.folding, layer_of=layer_of)
+    checked = estimate_with_flow(run / "model.onnx", board, folding=refolded.folding, layer_of=layer_of)
     done = replace(
         found,
-        estimate=estimate,
+        estimate=replace(checked, corrections=refolded.corrections),
         search_accuracy=accuracy(network, splits.search),
         test_accuracy=accuracy(network, splits.test),
         uniform=uniform,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
@@ -32,18 +34,30 @@ class SilentListener:
 
 
 class ConsoleListener:
-    """Bars on a terminal; where there is none, a line now and then.
+    """Bars on a terminal; where there is none, a line for every piece that took long, else now and then.
 
     Args:
         console: where to.
-        every_s: seconds between the lines of one work where there is no terminal.
+        every_s: seconds between the lines of one work where there is no terminal and pieces are short.
+        long_s: seconds after which a piece of work is worth a line of its own.
+        clock_s: tells the time in seconds.
+        between: called whenever it is told something, that is between pieces of work; may raise to end it.
     """
 
-    def __init__(self, console: Console, every_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        every_s: float = 15.0,
+        long_s: float = 5.0,
+        clock_s: Callable[[], float] = time.monotonic,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         self._console = console
         self._every_s = every_s
-        self._said_s: dict[str, float] = {}
-        self._begun_s: dict[str, tuple[float, int]] = {}
+        self._long_s = long_s
+        self._clock_s = clock_s
+        self._between = between
+        self._lines: dict[str, _Lines] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -67,20 +81,42 @@ class ConsoleListener:
 
     def note(self, text: str) -> None:
         """See `Listener.note`."""
+        self._between()
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
         """See `Listener.advance`."""
+        self._between()
         if self._console.is_terminal:
             if work not in self._task_of:
-                self._task_of[work] = self._bars.add_task(work, total=total, detail="")
+                self._task_of[work] = self._bars.add_task(work, total=total, completed=done, detail="")
             self._bars.update(self._task_of[work], completed=done, total=total, detail=detail)  # type: ignore[arg-type]
             return
-        now = time.monotonic()
-        begun, begun_at = self._begun_s.setdefault(work, (now, done))
-        if done < total and now - self._said_s.get(work, 0.0) < self._every_s:
-            return
-        self._said_s[work] = now
-        pace = (now - begun) / (done - begun_at) if done > begun_at else 0.0
-        left = f", {pace * (total - done):.0f} s left" if done < total and pace else ""
-        self.note(f"{work}: {done} of {total}{', ' + detail if detail else ''}{left}")
+        now_s = self._clock_s()
+        first = work not in self._lines
+        lines = self._lines.setdefault(work, _Lines(now_s, done, now_s, now_s))
+        was_long, due = now_s - lines.asked_s >= self._long_s, now_s - lines.said_s >= self._every_s
+        lines.asked_s = now_s
+        if first or was_long or due or done >= total:
+            lines.said_s = now_s
+            left = f", {_duration(lines.left_s(now_s, done, total))} left" if lines.n_at_start < done < total else ""
+            self.note(f"{work}: {done} of {total}{', ' + detail if detail else ''}{left}")
+
+
+@dataclass
+class _Lines:
+    """When one work began and with how many pieces done, when it was last told of and last spoken of."""
+
+    begun_s: float
+    n_at_start: int
+    asked_s: float
+    said_s: float
+
+    def left_s(self, now_s: float, done: int, total: int) -> float:
+        """Seconds left if the rest goes on at the pace so far."""
+        return (now_s - self.begun_s) / (done - self.n_at_start) * (total - done)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below two minutes, else minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from boards.board import Resources
 from flow.constraint import Constraint
 from flow.trial import Trial
 from hls.types import Estimate
@@ -21,6 +22,7 @@ class Outcome:
 
     Attributes:
         identity: what the run was begun with.
+        final_images: images of the final retraining.
         versions: of the packages that decide a result.
         specs: the network's layers.
         constraint: what the policy keeps to.
@@ -33,6 +35,7 @@ class Outcome:
     """
 
     identity: dict[str, Any]
+    final_images: int
     versions: dict[str, str]
     specs: Sequence[LayerSpec]
     constraint: Constraint
@@ -74,8 +77,10 @@ def policy_document(o: Outcome) -> dict[str, Any]:
             "latency_ms": o.estimate.latency_ms,
             "clock_mhz": o.estimate.clock_mhz,
             "resources": asdict(used),
+            "finn_resources": asdict(o.estimate.finn_resources),
             "cycles_per_layer": o.estimate.cycles_per_layer(),
             "nodes": o.estimate.to_dict()["nodes"],
+            "corrections": o.estimate.to_dict()["corrections"],
         },
         "accuracy": {
             "float_search": o.float_accuracy,
@@ -85,6 +90,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         },
         "trial": o.best.number,
         "n_trials": o.n_trials,
+        "final_images": o.final_images,
         "run": o.identity,
         "versions": o.versions,
     }
@@ -120,6 +126,14 @@ def _layer_rows(o: Outcome) -> list[list[object]]:
     return rows
 
 
+def _origin_rows(estimate: Estimate) -> list[list[object]]:
+    """What the resources consist of: FINN's own figures, and every reason for a correction."""
+    used = {"what FINN counts": estimate.finn_resources}
+    for c in estimate.corrections:
+        used[c.reason] = used.get(c.reason, Resources()) + c.resources
+    return [[what, f"{r.lut:,.0f}", f"{r.bram18:.0f}", f"{r.dsp:.0f}"] for what, r in used.items()]
+
+
 def _policy_row(name: str, o: Outcome, policy_accuracy: float, estimate: Estimate) -> list[object]:
     share = estimate.resources.share_of(o.constraint.board.capacity)
     return [
@@ -146,8 +160,7 @@ def summary(o: Outcome) -> str:
         f"{o.n_trials} trials, searcher {run['SEARCHER']}, seed {run['SEED']}.",
         "",
         "Every figure of speed and resources on this page is estimated, none is measured on a board. "
-        f"Method: {o.estimate.method}, at {o.estimate.clock_mhz:g} MHz. "
-        "Not in the estimate: thresholds, width converters, FIFOs, DMA and the processing system's shell.",
+        f"Method: {o.estimate.method}, at {o.estimate.clock_mhz:g} MHz, and bitloop's corrections for what that leaves out.",
         "",
         "## Accuracy",
         "",
@@ -173,6 +186,8 @@ def summary(o: Outcome) -> str:
         f"Together {o.estimate.resources.lut:,.0f} LUT and {o.estimate.resources.bram18:.0f} BRAM18: "
         f"{o.estimate.fps:,.0f} fps, {o.estimate.latency_ms:.3g} ms for the first frame ({c.describe(o.estimate)}).",
         "",
+        *_table(["of that", "LUT", "BRAM18", "DSP"], _origin_rows(o.estimate)),
+        "",
         "## Beside uniform bits, under the same constraint",
         "",
         "All retrained as briefly as a trial and scored on the search split; each with its own best folding.",
@@ -181,7 +196,7 @@ def summary(o: Outcome) -> str:
         "",
         "## How to make it again",
         "",
-        "    " + command(run, o.n_trials),
+        "    " + command(run, o.final_images, o.n_trials),
         "",
         "Versions: " + ", ".join(f"{name} {v}" for name, v in o.versions.items()) + ".",
         "",
@@ -189,8 +204,7 @@ def summary(o: Outcome) -> str:
     return "\n".join(lines)
 
 
-def command(identity: dict[str, Any], n_trials: int) -> str:
+def command(identity: dict[str, Any], final_images: int, n_trials: int) -> str:
     """The make command of a run."""
-    names = ("MODEL", "BOARD", "DATASET", "SEED", "MIN_FPS", "MAX_UTIL", "SEARCHER", "RETRAIN_IMAGES", "FINAL_IMAGES")
-    values = {**identity, "MIN_FPS": f"{identity['MIN_FPS']:.10g}"}
-    return " ".join(["make search", *(f"{n}={values[n]}" for n in names), f"TRIALS={n_trials}"])
+    values = {**identity, "MIN_FPS": f"{identity['MIN_FPS']:.10g}", "FINAL_IMAGES": final_images, "TRIALS": n_trials}
+    return " ".join(["make search", *(f"{name}={value}" for name, value in values.items())])

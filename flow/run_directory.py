@@ -33,6 +33,8 @@ def write_json(path: Path, content: Any) -> None:
 class RunDirectory:
     """Files of a run: `run.json`, `trials.db`, `policy.json`, `weights.pt`, `model.onnx`, `summary.md`.
 
+    Where no float weights ship, those it pretrained are there, too: `pretrained.pt`.
+
     Args:
         path: made if it is not there.
 
@@ -64,6 +66,17 @@ class RunDirectory:
     def claim(self, identity: dict[str, Any]) -> None:
         """Say what this run is; one that is there already must be the same.
 
+        Raises:
+            RunDirectoryError: it is another run.
+        """
+        self.check(identity)
+        if not self.identity:
+            write_json(self.path / IDENTITY_FILE, identity)
+            self.identity = identity
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """Look whether this run, if it has begun, is the one that is meant.
+
         Args:
             identity: variable name, as a user gives it, to value.
 
@@ -71,8 +84,7 @@ class RunDirectory:
             RunDirectoryError: it is another run; the text names the first difference.
         """
         if not self.identity:
-            self.identity = identity
-            write_json(self.path / IDENTITY_FILE, identity)
+            return
         for name, value in identity.items():
             if self.identity.get(name) != value:
                 raise RunDirectoryError(

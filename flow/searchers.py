@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from stable_baselines3 import DDPG
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
-from flow.decision import Decisions
+from flow.decision import Decision, Decisions
 from flow.env import BitwidthEnv
 from flow.errors import SettingsError
 from models.policy import BitPolicy, LayerBits
@@ -58,35 +58,41 @@ class DDPGSearcher:
     """Deep deterministic policy gradient, from stable-baselines3, with the sizes of HAQ.
 
     The first episodes are uniformly random; then the actor acts with truncated Gaussian noise that
-    fades episode by episode. As in HAQ, rewards are taken less a moving average of themselves and
-    future rewards are not discounted (Wang et al., "HAQ", CVPR 2019: two hidden layers of 300,
-    batches of 64, noise 0.5 of the range times 0.99 an episode, soft update 0.01).
+    fades episode by episode. As in HAQ (Wang et al., "HAQ", CVPR 2019: two hidden layers of 300,
+    batches of 64, soft update 0.01, memory of 128 episodes), every decision of an episode is credited
+    with its reward, less a moving average of the rewards so far. As nothing is discounted, that is
+    the return of every decision, and the critic learns it as it is: bootstrapped from the critic
+    itself it would have to travel from the last layer to the first, for which a few dozen episodes
+    are not enough. For the same reason there are more gradient steps an episode than in HAQ, which
+    has 600 episodes, and the noise fades faster.
 
     Args:
         decisions: the pass over the layers.
         seed: of everything random.
     """
 
-    WARM_UP = 10  # HAQ has 20, of 600 episodes
-    NOISE = 0.5
-    NOISE_DECAY = 0.99
-    BASELINE_DECAY = 0.95
-    REWARD_SCALE = 10.0
+    WARM_UP = 10  # episodes
+    NOISE = 0.5  # standard deviation, of actions in -1..1
+    NOISE_DECAY = 0.95  # an episode
+    BASELINE_DECAY = 0.95  # an episode
+    REWARD_SCALE = 10.0  # rewards are accuracies, which differ by hundredths
+    STEPS_A_LAYER = 10  # gradient steps an episode, for every layer
+    MEMORY = 128  # episodes
+    BATCH_SIZE = 64  # decisions
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
         self._decisions = decisions
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self._n_told = 0
-        self._baseline: float | None = None
+        self._rewards = np.zeros(self.MEMORY)
+        self._baseline = 0.0
         self._agent = DDPG(
             "MlpPolicy",
             BitwidthEnv(decisions, lambda _: 0.0),  # for its spaces; this searcher walks on its own
             learning_rate=1e-3,
-            buffer_size=128 * decisions.n_layers,
-            batch_size=64,
+            buffer_size=self.MEMORY * decisions.n_layers,
             tau=0.01,
-            gamma=1.0,
             policy_kwargs={"net_arch": [300, 300]},
             seed=seed,
             device="cpu",
@@ -114,25 +120,25 @@ class DDPGSearcher:
         return np.clip(draw, -1, 1)
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
-        """See `Searcher.tell`; one gradient step a layer once the random episodes are over."""
-        if self._baseline is None:
-            self._baseline = reward
-        self._baseline = self.BASELINE_DECAY * self._baseline + (1 - self.BASELINE_DECAY) * reward
-        path = self._decisions.replay(policy)
-        buffer = self._agent.replay_buffer
-        if buffer is None:
-            raise RuntimeError("stable-baselines3 made no replay buffer")
-        for i, step in enumerate(path):
-            last = i == len(path) - 1
-            gain = self.REWARD_SCALE * (reward - self._baseline) if last else 0.0
-            buffer.add(
-                step.observation, step.next_observation, step.action, np.array([gain]), np.array([last]), [{}]
-            )  # fmt: skip
+        """See `Searcher.tell`; gradient steps begin with the last of the random episodes."""
+        self._keep(self._decisions.replay(policy), reward)
         self._n_told += 1
         if self._n_told >= self.WARM_UP:
             # the buffer draws from NumPy's global generator: seed it, or what others drew meanwhile would matter
             set_random_seed(self._seed + self._n_told)
-            self._agent.train(gradient_steps=len(path), batch_size=64)
+            self._agent.train(gradient_steps=self.STEPS_A_LAYER * self._decisions.n_layers, batch_size=self.BATCH_SIZE)
+
+    def _keep(self, path: Sequence[Decision], reward: float) -> None:
+        """Put an episode into the replay buffer, and set all its rewards against the new baseline."""
+        buffer = self._agent.replay_buffer
+        if buffer is None:
+            raise RuntimeError("stable-baselines3 made no replay buffer")
+        for step in path:  # each ends an episode of its own, as its return is known
+            buffer.add(step.observation, step.next_observation, step.action, np.zeros(1), np.ones(1), [{}])
+        self._rewards[self._n_told % self.MEMORY] = reward
+        decay = self.BASELINE_DECAY if self._n_told else 0.0
+        self._baseline = decay * self._baseline + (1 - decay) * reward
+        buffer.rewards[:, 0] = self.REWARD_SCALE * np.repeat(self._rewards - self._baseline, len(path))
 
 
 def walk(decisions: Decisions, act: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> BitPolicy:

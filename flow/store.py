@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 from optuna.distributions import IntDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from flow.errors import StoreError
 from flow.trial import Trial
 from hls.types import Estimate
+from models.errors import PolicyError
 from models.policy import MAX_BITS, MIN_BITS, BitPolicy
 
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
+STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError)
 
 
 class TrialStore:
@@ -33,25 +35,27 @@ class TrialStore:
         study: the study's name.
 
     Raises:
-        StoreError: the file cannot be opened as an Optuna storage, here or in any method.
+        StoreError: the file cannot be read or written as an Optuna storage, here or in any method.
     """
 
     def __init__(self, path: Path, study: str) -> None:
         self.path = path
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._translated():
+        with self._translated((*STORAGE_ERRORS, RuntimeError)):  # the last for a file of another version of Optuna
             self._study = optuna.create_study(
                 storage=f"sqlite:///{path}", study_name=study, direction="maximize", load_if_exists=True
             )
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, errors: tuple[type[Exception], ...] = STORAGE_ERRORS) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, StorageInternalError, sqlite3.Error, KeyError, ValueError, RuntimeError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+        except errors as error:
+            root: BaseException = error
+            while root.__cause__ is not None:  # Optuna wraps SQLAlchemy, SQLAlchemy wraps SQLite
+                root = root.__cause__
             raise StoreError(
-                f"the store of trials {self.path} cannot be used ({reason}); "
+                f"the store of trials {self.path} cannot be used ({str(root).splitlines()[0]}); "
                 f"free some space if the disk is full, or move the file away to begin anew"
             ) from error
 
@@ -85,19 +89,24 @@ class TrialStore:
 
     def trials(self) -> list[Trial]:
         """All finished trials, in the order of evaluation."""
-        out = []
         with self._translated():
-            for frozen in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-                a = frozen.user_attrs
-                out.append(
-                    Trial(
-                        number=int(a["number"]),
-                        policy=BitPolicy.from_json(a["policy"]),
-                        estimate=Estimate.from_dict(json.loads(a["estimate"])),
-                        accuracy=float(a["accuracy"]),
-                        reward=float(frozen.values[0]),
-                        seed=int(a["seed"]),
-                        duration_s=float(a["duration_s"]),
-                    )
-                )
-        return sorted(out, key=lambda t: t.number)
+            found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        return sorted((self._read(frozen) for frozen in found), key=lambda t: t.number)
+
+    def _read(self, frozen: FrozenTrial) -> Trial:
+        a = frozen.user_attrs
+        try:
+            return Trial(
+                number=int(a["number"]),
+                policy=BitPolicy.from_json(a["policy"]),
+                estimate=Estimate.from_dict(json.loads(a["estimate"])),
+                accuracy=float(a["accuracy"]),
+                reward=float(frozen.values[0]),
+                seed=int(a["seed"]),
+                duration_s=float(a["duration_s"]),
+            )
+        except (KeyError, TypeError, ValueError, PolicyError) as error:
+            raise StoreError(
+                f"trial {frozen.number} in {self.path} is not as bitloop writes them ({type(error).__name__}: {error}); "
+                f"move the file away to begin anew"
+            ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flow.evaluator import Evaluator
+from flow.evaluator import Evaluator, Score
 from flow.searchers import Searcher
 from flow.store import TrialStore
 from flow.trial import Trial
@@ -36,7 +36,7 @@ def run_trials(
     trials = store.trials()
     for old in trials:
         searcher.ask()
-        evaluator.remember(old.policy, old.accuracy)
+        evaluator.remember(old.policy, Score(old.accuracy, old.estimate))
         searcher.tell(old.policy, old.reward)
     if trials:
         on_trial(trials)

@@ -1,0 +1,346 @@
+"""A tiny whole search, for real: FINN's tables, real training, everything written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import optuna
+import pytest
+import torch
+
+from boards.registry import get_board
+from flow import evaluator as evaluator_module
+from flow import pipeline
+from flow.config import SearchSettings
+from flow.constraint import Constraint
+from flow.evaluator import Evaluator
+from flow.report import Outcome
+from flow.run_directory import versions
+from flow.store import TrialStore
+from hls.types import Estimate
+from models.data import ImageSet, Splits, load_splits
+from models.errors import TrainingError
+from models.policy import BitPolicy
+from models.registry import get_model
+from models.train import Recipe, accuracy
+from models.weights import Pretrained, read_pretrained, write_pretrained
+from tests.flow_fakes import tables_without_finn
+
+N_TRIALS = 3
+MIN_FPS = 100_000.0
+
+
+class GuardedSplits(Splits):
+    """Splits whose test images must not be touched before the final retraining is over."""
+
+    unlocked = False
+    n_touched = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "test":
+            assert GuardedSplits.unlocked, "the search touched the test split"
+            GuardedSplits.n_touched += 1
+        return super().__getattribute__(name)
+
+
+def guarded(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Splits:
+    return GuardedSplits(**vars(load_splits(name, data_dir, shape)))
+
+
+@dataclass
+class RecordingListener:
+    """Writes down what it is told, and unlocks the test split once the final retraining is over."""
+
+    notes: list[str] = field(default_factory=list)
+    works: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
+        self.works.setdefault(work, []).append((done, total, detail))
+        GuardedSplits.unlocked = work == "final retraining" and done == total
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A finished search and all that it left."""
+
+    settings: SearchSettings
+    found: Outcome
+    listener: RecordingListener
+    n_touched: int
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.directory
+
+    def trials(self) -> list[tuple[object, ...]]:
+        """The trials, but for how long they took."""
+        stored = TrialStore(self.folder / "trials.db", "tfc-pynq-z2").trials()
+        return [(t.number, t.policy, t.estimate, t.accuracy, t.reward, t.seed) for t in stored]
+
+
+def search(folder: Path, n_trials: int = N_TRIALS) -> Whole:
+    settings = SearchSettings(
+        model="tfc", dataset="digits", data_dir=folder / "nowhere", run_dir=folder, n_trials=n_trials, seed=4, min_fps=MIN_FPS,
+        retrain_images=256, final_images=1024, threads=1,
+    )  # fmt: skip
+    listener = RecordingListener()
+    GuardedSplits.unlocked, GuardedSplits.n_touched = False, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "load_splits", guarded)
+        found = pipeline.search(settings, listener)
+    return Whole(settings, found, listener, GuardedSplits.n_touched)
+
+
+@pytest.fixture(scope="module")
+def finn_once() -> Iterator[None]:
+    """FINN converts the network once for its tables; a second search takes the same graph with its own weights."""
+    tables: list[Any] = []
+    real = evaluator_module.tabulate
+
+    def tabulate(layers: BitPolicy, export: Any, integer_weights: Any, board: Any) -> Any:
+        if not tables:
+            tables.append(real(layers, export, integer_weights, board))
+        return tables[0].with_weights(integer_weights)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator_module, "tabulate", tabulate)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(finn_once: None, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return search(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def document(whole: Whole) -> dict[str, Any]:
+    return json.loads((whole.folder / "policy.json").read_text())
+
+
+# --- what a search leaves ----------------------------------------------------------------------------------------
+
+
+def test_everything_is_written_and_nothing_else(whole: Whole) -> None:
+    assert sorted(p.name for p in whole.folder.iterdir()) == [
+        "model.onnx", "policy.json", "pretrained.pt", "run.json", "summary.md", "trials.db", "weights.pt",
+    ]  # fmt: skip
+
+
+def test_the_estimate_meets_the_constraint(whole: Whole, document: dict[str, Any]) -> None:
+    constraint = Constraint(get_board("pynq-z2"), MIN_FPS, 0.85)
+    assert document["estimate"]["meets_constraint"] is True
+    assert document["estimate"]["fps"] >= MIN_FPS
+    for name, used in document["estimate"]["resources"].items():
+        assert used <= getattr(constraint.limits, name)
+    assert all(constraint.violation(estimate) <= 0 for _, _, estimate, *_ in whole.trials())  # type: ignore[arg-type]
+
+
+def test_finns_own_estimate_agrees_with_the_tables_but_for_the_weights(whole: Whole) -> None:
+    final, trial = whole.found.estimate, whole.found.best.estimate
+    assert final.method == "FINN's whole flow on the exported network"
+    assert [n.layer for n in final.nodes] == [n.layer for n in trial.nodes]
+    assert {c.reason for c in final.corrections} == {c.reason for c in trial.corrections}
+    assert final.resources.lut == pytest.approx(trial.resources.lut, rel=0.1)
+
+
+def test_policy_json_says_what_was_done(whole: Whole, document: dict[str, Any]) -> None:
+    best = whole.found.best
+    assert (document["model"], document["dataset"], document["board"], document["seed"]) == ("tfc", "digits", "pynq-z2", 4)
+    assert BitPolicy.from_dict(document["policy"]) == best.policy
+    assert list(document["folding"]) == [n["node"] for n in document["estimate"]["nodes"]]
+    assert document["n_trials"] == N_TRIALS
+    assert document["accuracy"]["trial_search"] == max(t[3] for t in whole.trials())
+    assert 0.5 < document["accuracy"]["final_test"] <= 1
+    assert document["versions"] == versions()
+
+
+def test_the_weights_are_those_that_were_scored(whole: Whole, document: dict[str, Any]) -> None:
+    content = torch.load(whole.folder / "weights.pt", weights_only=True)
+    policy = BitPolicy.from_json(content["policy"])
+    network = get_model("tfc").build(policy)
+    network.load_state_dict(content["state"])
+    splits = load_splits("digits", Path("nowhere"), get_model("tfc").input_shape)
+    assert policy == whole.found.best.policy
+    assert accuracy(network, splits.test) == document["accuracy"]["final_test"]
+    assert accuracy(network, splits.search) == document["accuracy"]["final_search"]
+
+
+def test_the_model_is_qonnx_with_the_policys_bits(whole: Whole) -> None:
+    model = onnx.load(whole.folder / "model.onnx")
+    ops = [n.op_type for n in model.graph.node]
+    assert ops.count("MatMul") == len(whole.found.best.policy)
+    assert {"Quant", "BipolarQuant"} & set(ops)
+    assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [1, 1, 28, 28]
+
+
+def test_the_trials_open_in_optuna(whole: Whole) -> None:
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{whole.folder / 'trials.db'}")
+    assert [t.number for t in study.trials] == list(range(N_TRIALS))
+    assert study.best_value == whole.found.best.accuracy
+
+
+def test_the_summary_compares_with_uniform_bits(whole: Whole) -> None:
+    text = (whole.folder / "summary.md").read_text()
+    for name in ("found by the search", "uniform 8 bits", "uniform 4 bits", "uniform 2 bits"):
+        assert f"| {name} |" in text
+    assert f"{whole.found.test_accuracy:.2%}" in text
+    assert "TRIALS=3" in text
+
+
+def test_the_run_json_says_what_the_run_is(whole: Whole) -> None:
+    identity = json.loads((whole.folder / "run.json").read_text())
+    assert (identity["MODEL"], identity["DATASET"], identity["SEED"], identity["MIN_FPS"]) == ("tfc", "digits", 4, MIN_FPS)
+
+
+def test_the_pretrained_weights_are_kept(whole: Whole) -> None:
+    weights = read_pretrained(whole.folder / "pretrained.pt")
+    assert (weights.model, weights.dataset, weights.seed) == ("tfc", "digits", 4)
+    assert weights.search_accuracy > 0.9
+
+
+# --- how it got there --------------------------------------------------------------------------------------------
+
+
+def test_the_test_split_is_touched_once_at_the_very_end(whole: Whole) -> None:
+    assert whole.n_touched == 1
+
+
+def test_progress_is_told_from_the_first_piece_to_the_last(whole: Whole) -> None:
+    works = whole.listener.works
+    assert list(works) == ["pretraining", "trials", "uniform policies", "final retraining"]
+    assert [(done, total) for done, total, _ in works["trials"]] == [(n, N_TRIALS) for n in range(1, N_TRIALS + 1)]
+    assert all("best " in detail and " fps" in detail for _, _, detail in works["trials"])
+    for told in works.values():
+        assert told[-1][0] == told[-1][1]
+
+
+def test_the_same_command_and_seed_give_the_same_trials(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
+    torch.rand(5)
+    again = search(tmp_path)
+    assert again.trials() == whole.trials()
+    assert again.found.test_accuracy == whole.found.test_accuracy
+    assert (tmp_path / "run.json").read_bytes() == (whole.folder / "run.json").read_bytes()
+
+
+def test_a_finished_run_takes_up_more_trials(whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a copy; what was trained before is not trained again, and float weights are found."""
+    shutil.copytree(whole.folder, tmp_path / "copy")
+    monkeypatch.setattr(pipeline, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
+    monkeypatch.setattr(pipeline, "pretrain", None)
+    longer = search(tmp_path / "copy", N_TRIALS + 1)
+    assert longer.trials()[:N_TRIALS] == whole.trials()
+    assert len(longer.trials()) == N_TRIALS + 1
+
+
+# --- parts of it -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Evaluator:
+    """An evaluator with made-up costs."""
+    monkeypatch.setattr(evaluator_module, "tabulate", tables_without_finn)
+    model = get_model("tfc")
+    splits = load_splits("digits", Path("nowhere"), model.input_shape).for_search()
+    torch.manual_seed(0)
+    weights = Pretrained("tfc", "digits", 10, 0, 0.1, model.build(None).state_dict())
+    return Evaluator(weights, splits, Constraint(get_board("pynq-z2"), MIN_FPS, 0.85), retrain_images=256, seed=1)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, train: Callable[..., None]) -> list[int]:
+    calls: list[int] = []
+
+    def counting(*arguments: Any, **named: Any) -> None:
+        calls.append(1)
+        train(*arguments, **named)
+
+    monkeypatch.setattr(evaluator_module, "train", counting)
+    return calls
+
+
+def test_a_policy_is_retrained_once(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch, evaluator_module.train)
+    policy = BitPolicy.uniform(quick.specs, 4, 4)
+    assert quick.score(policy) is quick.score(policy)
+    assert len(calls) == 1
+
+
+def test_the_same_policy_has_the_same_score_whatever_came_before(quick: Evaluator) -> None:
+    four, two = (BitPolicy.uniform(quick.specs, bits, bits) for bits in (4, 2))
+    first = quick.score(four)
+    quick._scores.clear()
+    quick.score(two)
+    torch.rand(3)
+    assert quick.score(four) == first
+
+
+def test_what_is_remembered_is_not_retrained(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = BitPolicy.uniform(quick.specs, 4, 4)
+    known = quick.score(policy)
+    monkeypatch.setattr(evaluator_module, "train", None)
+    quick._scores.clear()
+    quick.remember(policy, known)
+    assert quick.score(policy) is known
+
+
+def test_a_policy_whose_retraining_diverges_scores_nothing(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object) -> None:
+        raise TrainingError("the loss became nan")
+
+    monkeypatch.setattr(evaluator_module, "train", diverge)
+    score = quick.score(BitPolicy.uniform(quick.specs, 4, 4))
+    assert score.accuracy == 0
+    assert isinstance(score.estimate, Estimate)
+
+
+def test_brief_retraining_does_at_most_two_epochs_with_the_data_sets_augmentation(quick: Evaluator) -> None:
+    n = len(quick.splits.train)
+    assert quick._recipe.n_images == 256
+    assert quick._fitted(10**9, 2).n_images == 2 * n
+    assert (quick._recipe.shift, quick._recipe.flip) == (2, False)
+
+
+def test_weights_become_matrices_of_fan_in_by_outputs() -> None:
+    weights = torch.arange(24.0).reshape(2, 3, 2, 2)  # outputs, inputs, rows, columns
+    matrix = evaluator_module.as_matrix(weights)
+    assert matrix.shape == (12, 2)
+    assert matrix[:, 1].tolist() == list(range(12, 24))
+
+
+def test_float_weights_of_another_seed_or_network_are_not_taken(tmp_path: Path) -> None:
+    model = get_model("tfc")
+    images = ImageSet(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    splits = Splits(images, images, images, "digits", 10).for_search()
+    own = tmp_path / "pretrained.pt"
+    assert pipeline.find_weights(model, splits, own, seed=0) is None
+    write_pretrained(Pretrained("tfc", "digits", 10, 0, 0.9, model.build(None).state_dict()), own)
+    assert pipeline.find_weights(model, splits, own, seed=0) is not None
+    assert pipeline.find_weights(model, splits, own, seed=1) is None
+    assert pipeline.find_weights(get_model("cnv"), splits, own, seed=0) is None
+
+
+def test_shipped_float_weights_come_first(tmp_path: Path) -> None:
+    model = get_model("tfc")
+    images = ImageSet(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    found = pipeline.find_weights(model, Splits(images, images, images, "mnist", 10).for_search(), tmp_path / "none", seed=99)
+    assert found is not None
+    assert (found.model, found.dataset) == ("tfc", "mnist")
+
+
+def test_pretraining_writes_weights_and_scores_them_on_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quickly = replace(get_model("tfc"), pretraining=Recipe(n_images=2000, lr=0.1))
+    monkeypatch.setattr(pipeline, "get_model", lambda _: quickly)
+    settings = SearchSettings(model="tfc", dataset="digits", data_dir=tmp_path, threads=1)
+    path, weights, test_accuracy = pipeline.pretrain_weights(settings, tmp_path / "new" / "w.pt", RecordingListener())
+    assert path == tmp_path / "new" / "w.pt"
+    assert read_pretrained(path).search_accuracy == weights.search_accuracy > 0.5
+    assert 0.5 < test_accuracy <= 1

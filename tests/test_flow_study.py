@@ -1,0 +1,178 @@
+"""The loop of a search: what is asked, kept and told, and that a killed search goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flow.searchers import DDPGSearcher, RandomSearcher, Searcher
+from flow.store import TrialStore
+from flow.study import run_trials
+from flow.trial import Trial
+from models.policy import BitPolicy
+from tests.flow_fakes import SimulatedEvaluator, decisions, made_up_accuracy, meets_constraint, policy_of
+
+ROOT = Path(__file__).parents[1]
+N = DDPGSearcher.WARM_UP + 5
+
+
+class ScriptedSearcher:
+    """Proposes what it was given, in turn, and writes down what it is told."""
+
+    def __init__(self, *policies: BitPolicy) -> None:
+        self._left = list(policies)
+        self.told: list[tuple[BitPolicy, float]] = []
+
+    def ask(self) -> BitPolicy:
+        return self._left.pop(0)
+
+    def tell(self, policy: BitPolicy, reward: float) -> None:
+        self.told.append((policy, reward))
+
+
+A, B, C = (policy_of((w, 2), (3, 1), (2, None)) for w in (1, 2, 3))
+
+
+def search(path: Path, searcher: Searcher, n: int, evaluator: SimulatedEvaluator | None = None) -> list[Trial]:
+    return run_trials(searcher, evaluator or SimulatedEvaluator(), TrialStore(path, "s"), n, lambda _: None)  # type: ignore[arg-type]
+
+
+def essence(trials: list[Trial]) -> list[tuple[object, ...]]:
+    """All of the trials but how long they took."""
+    return [(t.number, t.policy, t.estimate, t.accuracy, t.reward, t.seed) for t in trials]
+
+
+def test_every_trial_is_kept_and_told(tmp_path: Path) -> None:
+    searcher, seen = ScriptedSearcher(A, B, C), []
+    store = TrialStore(tmp_path / "t.db", "s")
+    trials = run_trials(searcher, SimulatedEvaluator(), store, 3, lambda t: seen.append(list(t)))  # type: ignore[arg-type]
+    assert [t.policy for t in trials] == [A, B, C]
+    assert [t.number for t in trials] == [0, 1, 2]
+    assert [t.accuracy for t in trials] == [t.reward for t in trials] == [made_up_accuracy(p) for p in (A, B, C)]
+    assert {t.seed for t in trials} == {SimulatedEvaluator.seed}
+    assert searcher.told == [(p, made_up_accuracy(p)) for p in (A, B, C)]
+    assert store.trials() == trials
+    assert seen == [trials[:1], trials[:2], trials]
+
+
+def test_a_trial_is_kept_before_anything_else_happens_with_it(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path / "t.db", "s")
+
+    def fail(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(ScriptedSearcher(A), SimulatedEvaluator(), store, 1, fail)  # type: ignore[arg-type]
+    assert [t.policy for t in store.trials()] == [A]
+
+
+def test_a_policy_met_before_is_a_trial_but_is_not_retrained(tmp_path: Path) -> None:
+    evaluator = SimulatedEvaluator()
+    trials = search(tmp_path / "t.db", ScriptedSearcher(A, B, A), 3, evaluator)
+    assert evaluator.retrained == [A, B]
+    assert essence(trials)[2][1:] == essence(trials)[0][1:]
+
+
+def test_going_on_retrains_nothing_that_is_in_the_store(tmp_path: Path) -> None:
+    first = search(tmp_path / "t.db", ScriptedSearcher(A, B), 2)
+    evaluator, searcher = SimulatedEvaluator(), ScriptedSearcher(A, B, A, C)
+    trials = search(tmp_path / "t.db", searcher, 4, evaluator)
+    assert trials[:2] == first
+    assert evaluator.retrained == [C]
+    assert [p for p, _ in searcher.told] == [A, B, A, C]
+
+
+def test_a_searcher_that_now_proposes_something_else_is_told_what_was_done(tmp_path: Path) -> None:
+    search(tmp_path / "t.db", ScriptedSearcher(A, B), 2)
+    searcher = ScriptedSearcher(C, C, C)
+    trials = search(tmp_path / "t.db", searcher, 3)
+    assert [t.policy for t in trials] == [A, B, C]
+    assert [p for p, _ in searcher.told] == [A, B, C]
+
+
+def test_old_trials_are_announced_once_together(tmp_path: Path) -> None:
+    search(tmp_path / "t.db", ScriptedSearcher(A, B), 2)
+    seen: list[int] = []
+    store = TrialStore(tmp_path / "t.db", "s")
+    run_trials(ScriptedSearcher(A, B, C), SimulatedEvaluator(), store, 3, lambda t: seen.append(len(t)))  # type: ignore[arg-type]
+    assert seen == [2, 3]
+
+
+def test_a_run_with_trials_enough_does_no_more(tmp_path: Path) -> None:
+    search(tmp_path / "t.db", ScriptedSearcher(A, B), 2)
+    evaluator = SimulatedEvaluator()
+    assert len(search(tmp_path / "t.db", ScriptedSearcher(A, B), 1, evaluator)) == 2
+    assert evaluator.retrained == []
+
+
+@pytest.mark.parametrize("searcher", [RandomSearcher, DDPGSearcher])
+@pytest.mark.parametrize("stop", [1, N - 3])
+def test_a_search_in_two_parts_is_the_search_in_one(tmp_path: Path, searcher: type[DDPGSearcher], stop: int) -> None:
+    whole = search(tmp_path / "whole.db", searcher(decisions(), 5), N)
+    search(tmp_path / "parts.db", searcher(decisions(), 5), stop)
+    parts = search(tmp_path / "parts.db", searcher(decisions(), 5), N)
+    assert essence(parts) == essence(whole)
+    assert all(meets_constraint(t.policy) for t in whole)
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import sqlalchemy
+import torch
+from flow.searchers import DDPGSearcher
+from flow.store import TrialStore
+from flow.study import run_trials
+from tests.flow_fakes import SimulatedEvaluator, decisions
+
+torch.set_num_threads(1)
+decisions().observe(())
+
+class SlowEvaluator(SimulatedEvaluator):
+    def score(self, policy):
+        time.sleep(0.01)
+        return super().score(policy)
+
+def kill_at_commit(n):
+    commits = iter(range(n))
+    def on_commit(_):
+        if next(commits, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "commit", on_commit)
+
+def attempt(prepare, kill_after_s):
+    child = os.fork()
+    if not child:
+        prepare()
+        store = TrialStore(Path(sys.argv[1]), "s")
+        run_trials(DDPGSearcher(decisions(), 5), SlowEvaluator(), store, int(sys.argv[2]), lambda _: None)
+        os._exit(0)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+rng = random.Random(0)
+ends = [attempt(lambda: kill_at_commit(n), None) for n in (0, 14, 25)]
+for n in range(1000):
+    ends.append(attempt(lambda: None, rng.uniform(0, 0.1 + 0.1 * n)))
+    if ends[-1] == 0:
+        break
+print(ends.count(signal.SIGKILL), ends[-1])
+"""
+
+
+def test_a_search_killed_at_any_point_goes_on_with_the_same_trials(tmp_path: Path) -> None:
+    """Killed before several commits and at several random moments, until one attempt comes to the end."""
+    path, n = tmp_path / "killed.db", DDPGSearcher.WARM_UP + 2
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, str(path), str(n)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    n_kills, last = map(int, done.stdout.split())
+    assert n_kills >= 3, done.stderr
+    assert last == 0
+    whole = search(tmp_path / "whole.db", DDPGSearcher(decisions(), 5), n)
+    assert essence(TrialStore(path, "s").trials()) == essence(whole)
