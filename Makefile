@@ -20,7 +20,7 @@ SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search pretrain test test-slow lint format type arch check clean
+.PHONY: help setup search estimate pretrain test test-slow lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -42,6 +42,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
 	@$(BIN)/bitloop search $(SEARCH)
+
+estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
+	@$(BIN)/bitloop estimate --model $(MODEL) --dataset $(DATASET) --seed $(SEED) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
+	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads)

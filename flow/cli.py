@@ -16,6 +16,7 @@ from flow.errors import BITLOOP_ERRORS
 from flow.interruption import ctrl_c
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
@@ -78,6 +79,51 @@ def search(
             f"on a {found.constraint.board.title} ({found.constraint.describe(e)})\n"
             f"read {settings.directory / 'summary.md'}"
         )
+
+
+@app.command()
+def estimate(
+    model: Model = "cnv",
+    board: BoardName = "pynq-z2",
+    dataset: Dataset = "auto",
+    data_dir: DataDir = None,
+    policy: Annotated[Path | None, typer.Option(help="the policy.json of a run; uniform bits unless given")] = None,
+    weight_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
+    act_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
+    max_util: Annotated[float, typer.Option(help="share of each resource that may be used")] = 0.85,
+    seed: Seed = 0,
+    check: Annotated[int, typer.Option(help="hold this many random policies against FINN's whole flow instead")] = 0,
+) -> None:
+    """What a policy costs on a board, item by item, at its fastest folding that fits."""
+    from flow import estimation
+    from flow.config import SearchSettings, default_data_dir
+    from flow.progress import ConsoleListener
+    from models.policy import BitPolicy
+
+    settings = SearchSettings(
+        model=model, board=board, dataset=dataset, data_dir=data_dir or default_data_dir(), seed=seed, max_utilisation=max_util
+    )
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    listener = ConsoleListener(console, between=ctrl_c.check)
+    evaluator = estimation.estimator_of(settings, listener)
+    if check > 0:
+
+        def tell(number: int, checked: BitPolicy, found: list[str]) -> None:
+            listener.note(f"{number} of {check}: {checked}: {len(found)} differences")
+            for line in found:
+                listener.note(f"    {line}")
+
+        if estimation.check_against_flow(evaluator, check, seed, tell):
+            raise typer.Exit(1)
+        listener.note("no differences: node class, cycles, LUT, BRAM18, DSP and folding are equal")
+        return
+    wanted = estimation.read_policy(policy) if policy else BitPolicy.uniform(evaluator.specs, weight_bits, act_bits)
+    found = estimation.estimate_policy(evaluator, wanted)
+    console.print(estimation.estimate_table(found, evaluator.constraint.board.capacity))
+    listener.note(
+        f"{wanted}\n{evaluator.constraint.describe(found)} within {max_util:.0%} of a {evaluator.constraint.board.title}: "
+        f"{found.fps:,.0f} fps in the steady state, {found.latency_ms:.3g} ms for the first frame, all estimated"
+    )
 
 
 @app.command()

@@ -48,7 +48,7 @@ def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listen
     return load_splits(choice.name, data_dir, model.input_shape)
 
 
-def find_weights(model: ModelInfo, splits: SearchSplits, own: Path, seed: int) -> Pretrained | None:
+def find_weights(model: ModelInfo, splits: SearchSplits, own: Path | None, seed: int) -> Pretrained | None:
     """Float weights for a search: those that ship, else those a run of this seed left in `own`, else None."""
     shipped = shipped_weights(model.name, splits.dataset)
     for path in (p for p in (shipped, own) if p is not None and p.exists()):
@@ -65,7 +65,7 @@ def _pretrain(model: ModelInfo, splits: SearchSplits, seed: int, listener: Liste
     )
 
 
-def _untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
+def untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
     """Weights as a pretraining begins with: good enough to see whether a constraint can be met at all."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -130,7 +130,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
-        check_before_pretraining(_untrained(model, seen, settings.seed), seen, constraint)
+        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint)
         weights = _pretrain(model, seen, settings.seed, listener)
         write_pretrained(weights, run / "pretrained.pt")
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")

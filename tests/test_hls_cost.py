@@ -11,6 +11,7 @@ import pytest
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
 from hls.cost import CostTables
+from hls.equality import differences
 from hls.errors import FoldingError, GraphError
 from hls.estimators import TABLES, TableEstimator
 from hls.finn_backend import HardwareGraph, estimate_with_flow
@@ -36,20 +37,6 @@ class Case:
         self.network.export(policy, onnx)
         mine = self.estimator.estimate(policy, LIMITS)
         return mine, estimate_with_flow(onnx, PYNQ_Z2, folding=mine.folding)
-
-
-def differences(mine: Estimate, finn: Estimate) -> list[str]:
-    """Every figure in which two estimates differ, in words; the flow knows more attributes, ours must agree."""
-    out = [f"nodes {[n.node for n in e.nodes]}" for e in (mine, finn) if len(mine.nodes) != len(finn.nodes)]
-    for a, b in zip(mine.nodes, finn.nodes, strict=False):
-        for what in ("node", "op_type", "cycles", "resources"):
-            if getattr(a, what) != getattr(b, what):
-                out.append(f"{a.node} {what}: {getattr(a, what)} in the tables, {getattr(b, what)} in FINN's flow")
-        # weight memory left to Vivado counts as block RAM in FINN, too
-        theirs = {k: "block" if v == "auto" else v for k, v in b.folding.items()}
-        mine_too = {k: "block" if v == "auto" else v for k, v in a.folding.items()}
-        out += [f"{a.node} {k}: {v} not {theirs[k]}" for k, v in mine_too.items() if theirs[k] != v]
-    return out
 
 
 @pytest.fixture(scope="module")

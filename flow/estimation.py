@@ -1,0 +1,128 @@
+"""What a policy costs, on the spot: `bitloop estimate`, and its check against FINN's whole flow."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from boards.board import Resources
+from boards.registry import get_board
+from flow.config import SearchSettings
+from flow.constraint import Constraint
+from flow.errors import SettingsError
+from flow.evaluator import Evaluator
+from flow.pipeline import find_splits, find_weights, untrained
+from flow.progress import Listener
+from hls.equality import differences
+from hls.finn_backend import estimate_with_flow
+from hls.types import Estimate
+from models.policy import MAX_BITS, MIN_BITS, BitPolicy, LayerBits
+from models.registry import get_model
+
+ANY_FPS = 1e-9  # an estimate has no frame rate to reach
+
+
+def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:
+    """What estimates policies of a model on a board, from shipped weights where there are any."""
+    settings.check()
+    model = get_model(settings.model)
+    constraint = Constraint(get_board(settings.board), settings.min_fps or ANY_FPS, settings.max_utilisation)
+    splits = find_splits(model, settings.dataset, settings.data_dir, listener).for_search()
+    weights = find_weights(model, splits, None, settings.seed)
+    if weights is None:
+        listener.note(f"no weights of {model.name} on {splits.dataset}: accumulators are sized for untrained ones")
+        weights = untrained(model, splits, settings.seed)
+    return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed)
+
+
+def read_policy(path: Path) -> BitPolicy:
+    """The policy of a `policy.json`.
+
+    Raises:
+        SettingsError: the file cannot be read or holds no policy.
+        PolicyError: it holds a wrong one.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        policy = raw["policy"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"POLICY={path} holds no policy ({error}); give the policy.json of a run") from error
+    return BitPolicy.from_dict(policy)
+
+
+def estimate_policy(evaluator: Evaluator, policy: BitPolicy) -> Estimate:
+    """The best accelerator for a policy within the limits.
+
+    Raises:
+        PolicyError: the policy does not fit the network.
+    """
+    policy.check_against(evaluator.specs)
+    return evaluator.estimator.estimate(policy, evaluator.constraint.limits)
+
+
+def random_policy(evaluator: Evaluator, rng: random.Random) -> BitPolicy:
+    """A policy with every width drawn alike."""
+    return BitPolicy(
+        {
+            s.name: LayerBits(rng.randint(MIN_BITS, MAX_BITS), rng.randint(MIN_BITS, MAX_BITS) if s.has_act else None)
+            for s in evaluator.specs
+        }
+    )
+
+
+def check_against_flow(
+    evaluator: Evaluator, n_policies: int, seed: int, on_policy: Callable[[int, BitPolicy, list[str]], None]
+) -> int:
+    """Hold the tables against FINN's whole flow on exported networks.
+
+    Args:
+        evaluator: of the network.
+        n_policies: random ones, 1 or more.
+        seed: of the policies.
+        on_policy: called after each with its number from 1, the policy and every difference.
+
+    Returns:
+        Differences found in all.
+    """
+    rng = random.Random(seed)
+    n_differences = 0
+    for number in range(1, n_policies + 1):
+        policy = random_policy(evaluator, rng)
+        mine = estimate_policy(evaluator, policy)
+        with TemporaryDirectory(prefix="bitloop-check-") as folder:
+            onnx = Path(folder) / "network.onnx"
+            evaluator.export_untrained(policy, onnx)
+            finn = estimate_with_flow(onnx, evaluator.constraint.board, folding=mine.folding)
+        found = differences(mine, finn)
+        n_differences += len(found)
+        on_policy(number, policy, found)
+    return n_differences
+
+
+def estimate_table(estimate: Estimate, capacity: Resources) -> Table:
+    """An estimate item by item: what FINN says of each node, what that leaves out, and both sums."""
+    table = Table("item", "what", "folding", title=estimate.method, box=SIMPLE)
+    for figure in ("cycles", "LUT", "BRAM18", "DSP"):
+        table.add_column(figure, justify="right", no_wrap=True)
+    for n in estimate.nodes:
+        folding = " ".join(f"{k}={v}" for k, v in n.folding.items())
+        table.add_row(n.node, f"FINN, layer {n.layer}", folding, f"{n.cycles:,}", *_figures(n.resources))
+    table.add_section()
+    for c in estimate.corrections:
+        table.add_row(c.subject, c.reason, "", "", *_figures(c.resources))
+    table.add_section()
+    table.add_row("FINN's sum", "", "", f"{estimate.bottleneck_cycles:,}", *_figures(estimate.finn_resources))
+    table.add_row("with corrections", "", "", "", *_figures(estimate.resources))
+    shares = estimate.resources.share_of(capacity)
+    table.add_row("of the board", "", "", "", *(f"{shares[k]:.0%}" for k in ("lut", "bram18", "dsp")))
+    return table
+
+
+def _figures(used: Resources) -> tuple[str, str, str]:
+    return f"{used.lut:,.0f}", f"{used.bram18:,.0f}", f"{used.dsp:,.0f}"

@@ -1,0 +1,34 @@
+"""Where two estimates of the same design differ: the tables against FINN's whole flow."""
+
+from __future__ import annotations
+
+from hls.types import Estimate, NodeEstimate
+
+
+def differences(mine: Estimate, finn: Estimate) -> list[str]:
+    """Every figure in which an estimate differs from FINN's, one line each; none where they are equal.
+
+    Compared node by node: name, class, cycles, LUT, block RAM, DSP and folding. FINN's folding has more
+    attributes than ours; those we chose must be there. Corrections are not compared: FINN has none.
+    """
+    if len(mine.nodes) != len(finn.nodes):
+        return [f"{len(mine.nodes)} nodes in the tables, {len(finn.nodes)} in FINN's flow"]
+    return [line for a, b in zip(mine.nodes, finn.nodes, strict=True) for line in _node_differences(a, b)]
+
+
+def _node_differences(a: NodeEstimate, b: NodeEstimate) -> list[str]:
+    out = [
+        f"{a.node} {what}: {getattr(a, what)} in the tables, {getattr(b, what)} in FINN's flow"
+        for what in ("node", "op_type", "cycles", "resources")
+        if getattr(a, what) != getattr(b, what)
+    ]
+    for name, value in a.folding.items():
+        ours, theirs = _memory(value), _memory(b.folding.get(name))
+        if ours != theirs:
+            out.append(f"{a.node} {name}: {ours} in the tables, {theirs} in FINN's flow")
+    return out
+
+
+def _memory(value: int | str | None) -> int | str | None:
+    """Weight memory left to Vivado counts as block RAM in FINN's estimate."""
+    return "block" if value == "auto" else value
