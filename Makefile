@@ -20,12 +20,12 @@ SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate pretrain test test-slow lint format type arch check clean
+.PHONY: help setup search estimate pretrain test test-slow bench-estimate lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: MODEL=cnv|tfc BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits DATA_DIR RUN TRIALS SEED"
 	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS"
@@ -45,7 +45,7 @@ search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate --model $(MODEL) --dataset $(DATASET) --seed $(SEED) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
-	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
+	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads)
@@ -55,6 +55,9 @@ test: $(STAMP) ## run the tests
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow
+
+bench-estimate: $(STAMP) ## how much faster the tables are than FINN's flow
+	$(BIN)/python -m benchmarks.bench_estimate --model $(MODEL)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -90,8 +90,10 @@ def estimate(
     policy: Annotated[Path | None, typer.Option(help="the policy.json of a run; uniform bits unless given")] = None,
     weight_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
     act_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
+    min_fps: Annotated[float | None, typer.Option(help="the leanest folding this fast, not the fastest that fits")] = None,
     max_util: Annotated[float, typer.Option(help="share of each resource that may be used")] = 0.85,
     seed: Seed = 0,
+    front: Annotated[bool, typer.Option("--front", help="frame rate against use instead, folding by folding")] = False,
     check: Annotated[int, typer.Option(help="hold this many random policies against FINN's whole flow instead")] = 0,
 ) -> None:
     """What a policy costs on a board, item by item, at its fastest folding that fits."""
@@ -118,7 +120,10 @@ def estimate(
         listener.note("no differences: node class, cycles, LUT, BRAM18, DSP and folding are equal")
         return
     wanted = estimation.read_policy(policy) if policy else BitPolicy.uniform(evaluator.specs, weight_bits, act_bits)
-    found = estimation.estimate_policy(evaluator, wanted)
+    if front:
+        console.print(estimation.front_table(estimation.front_of(evaluator, wanted), evaluator.constraint.board.capacity))
+        return
+    found = estimation.estimate_policy(evaluator, wanted, min_fps)
     console.print(estimation.estimate_table(found, evaluator.constraint.board.capacity))
     listener.note(
         f"{wanted}\n{evaluator.constraint.describe(found)} within {max_util:.0%} of a {evaluator.constraint.board.title}: "

@@ -20,7 +20,9 @@ from flow.evaluator import Evaluator
 from flow.pipeline import find_splits, find_weights, untrained
 from flow.progress import Listener
 from hls.equality import differences
+from hls.estimators import TABLES
 from hls.finn_backend import estimate_with_flow
+from hls.folding import folding_front, leanest_folding
 from hls.types import Estimate
 from models.policy import MAX_BITS, MIN_BITS, BitPolicy, LayerBits
 from models.registry import get_model
@@ -56,14 +58,43 @@ def read_policy(path: Path) -> BitPolicy:
     return BitPolicy.from_dict(policy)
 
 
-def estimate_policy(evaluator: Evaluator, policy: BitPolicy) -> Estimate:
-    """The best accelerator for a policy within the limits.
+def estimate_policy(evaluator: Evaluator, policy: BitPolicy, min_fps: float | None = None) -> Estimate:
+    """The fastest accelerator for a policy within the limits, or the leanest one that reaches a frame rate.
+
+    Raises:
+        PolicyError: the policy does not fit the network.
+        SettingsError: no folding reaches the frame rate, whatever it takes.
+    """
+    policy.check_against(evaluator.specs)
+    constraint = evaluator.constraint
+    if min_fps is None:
+        return evaluator.estimator.estimate(policy, constraint.limits)
+    found = leanest_folding(evaluator.tables, policy, constraint.limits, min_fps, constraint.board.clock_mhz, TABLES)
+    if found is None:
+        raise SettingsError(f"MIN_FPS is {min_fps:g}; no folding of {policy} is that fast, whatever it takes; ask for less")
+    return found
+
+
+def front_of(evaluator: Evaluator, policy: BitPolicy) -> list[Estimate]:
+    """Frame rate against use: every folding within the limits that none beats in both, the slowest first.
 
     Raises:
         PolicyError: the policy does not fit the network.
     """
     policy.check_against(evaluator.specs)
-    return evaluator.estimator.estimate(policy, evaluator.constraint.limits)
+    constraint = evaluator.constraint
+    return folding_front(evaluator.tables, policy, constraint.limits, constraint.board.clock_mhz, TABLES)
+
+
+def front_table(front: list[Estimate], capacity: Resources) -> Table:
+    """A front of foldings as a table."""
+    table = Table(title="frame rate against use, every folding that fits and is not beaten in both", box=SIMPLE)
+    for head in ("fps", "ms, first frame", "LUT", "BRAM18", "DSP", "of the scarcest"):
+        table.add_column(head, justify="right")
+    for e in front:
+        name, share = e.resources.scarcest(capacity)
+        table.add_row(f"{e.fps:,.0f}", f"{e.latency_ms:.3g}", *_figures(e.resources), f"{share:.0%} {name.upper()}")
+    return table
 
 
 def random_policy(evaluator: Evaluator, rng: random.Random) -> BitPolicy:

@@ -20,7 +20,9 @@ Front = NDArray[np.float64]
 StreamCost = Callable[[int, int, int], float]
 """Elements handed on, elements read, bits of an element: LUT of the stream."""
 
-_BIG = 1e12  # more LUT than any design has
+_BIG = 1e9  # more LUT than any step has
+# What a block RAM may be worth in LUT when options are compared with a good one: none, some, everything.
+_PRICES = (0.0, 90.0, _BIG)
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,62 @@ class Stage:
     lut: NDArray[np.float64]
     bram18: NDArray[np.int64]
     entry: NDArray[np.int64]
-    exit: NDArray[np.int64]
     entries: tuple[int, ...]
+    exit: NDArray[np.int64]
     exits: tuple[int, ...]
 
 
 def stage_of(options: Options, max_cycles: float, max_dsp: float) -> Stage | None:
     """The stage of a step at a limit on cycles and DSP slices; None where no option keeps to them."""
-    n = int(np.searchsorted(options.cycles, max_cycles, side="right"))
-    index = np.flatnonzero(options.dsp[:n] <= max_dsp)
-    if not len(index):
+    widths = options.by_width
+    mask = (options.cycles <= max_cycles) & (options.dsp <= max_dsp)
+    kept = np.flatnonzero(mask[widths.order])
+    if not len(kept):
         return None
+    index, entry, exit_ = widths.order[kept], widths.entry[kept], widths.exit[kept]
     lut, bram18 = options.lut[index], options.bram18[index]
-    widths = options.reads[index] * _width_base(options) + options.hands_on[index]
-    order = np.lexsort((lut, bram18, widths))
-    widths, lut, bram18, index = widths[order], lut[order], bram18[order], index[order]
     # a running minimum of LUT within each pair of widths: later pairs are pushed below all earlier ones
-    group = np.cumsum(np.concatenate([[0], (widths[1:] != widths[:-1]).astype(np.int64)]))
+    group = entry * len(widths.exits) + exit_
     pushed = lut - group * _BIG
-    keep = np.concatenate([[True], pushed[1:] < np.minimum.accumulate(pushed)[:-1]])
-    index, lut, bram18 = index[keep], lut[keep], bram18[keep]
-    entries, entry = np.unique(options.reads[index], return_inverse=True)
-    exits, exit_ = np.unique(options.hands_on[index], return_inverse=True)
-    return Stage(options, index, lut, bram18, entry, exit_, tuple(entries.tolist()), tuple(exits.tolist()))
+    better = np.flatnonzero(np.concatenate([[True], pushed[1:] < np.minimum.accumulate(pushed)[:-1]]))
+    return Stage(
+        options, index[better], lut[better], bram18[better], *_present(entry[better], widths.entries),
+        *_present(exit_[better], widths.exits),
+    )  # fmt: skip
 
 
-def _width_base(options: Options) -> int:
-    return int(options.hands_on.max()) + 1
+def _present(which: NDArray[np.int64], widths: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Positions in the widths that occur, and those widths."""
+    there = np.zeros(len(widths), bool)
+    there[which] = True
+    return (np.cumsum(there) - 1)[which], tuple(widths[there].tolist())
+
+
+def thinned(stage: Stage, into: NDArray[np.float64], out_of: NDArray[np.float64]) -> Stage:
+    """A stage without options that another replaces at no loss, whatever streams meet it.
+
+    Args:
+        stage: the stage.
+        into: LUT of the streams into it, (widths before, entries).
+        out_of: LUT of the streams out of it, (exits, widths behind).
+    """
+    keep = np.ones(len(stage.lut), bool)
+    for price in _PRICES:
+        best = int((stage.lut + price * stage.bram18).argmin())
+        # what its streams may cost more than another's, at the worst
+        worse_in = (into[:, [stage.entry[best]]] - into).max(axis=0)
+        worse_out = (out_of[[stage.exit[best]], :] - out_of).max(axis=1)
+        bound = stage.lut[best] + worse_in[stage.entry] + worse_out[stage.exit]
+        beaten = (stage.bram18 >= stage.bram18[best]) & (stage.lut >= bound)
+        beaten[best] = False
+        keep &= ~beaten
+    if keep.all():
+        return stage
+    kept = np.flatnonzero(keep)
+    return Stage(
+        stage.options, stage.index[kept], stage.lut[kept], stage.bram18[kept],
+        *_present(stage.entry[kept], np.array(stage.entries)), *_present(stage.exit[kept], np.array(stage.exits)),
+    )  # fmt: skip
 
 
 class Streams:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.chain import Front, Stage, Streams, cheapest, stage_of, through, trace
+from hls.chain import Front, Stage, Streams, cheapest, stage_of, thinned, through, trace
 from hls.cost import CostTables
 from hls.options import Options, layer_keys
 from hls.types import Estimate
@@ -35,12 +35,14 @@ class Chain:
         tables: what they come from.
         streams: costs of the streams between them.
         limits: resources left once the system around is counted.
+        used_around: what that takes.
     """
 
     steps: Sequence[Options]
     tables: CostTables
     streams: Streams
     limits: Resources
+    used_around: Resources
 
     def design(self, max_cycles: float) -> Design | None:
         """The cheapest designs within a limit on cycles; None where a step cannot be that fast."""
@@ -60,9 +62,9 @@ class Design:
     """
 
     def __init__(self, chain: Chain, stages: list[Stage], max_bram18: int | None = None) -> None:
-        self._stages = stages
         n_bram18 = max(0, int(chain.limits.bram18)) if max_bram18 is None else max_bram18
-        self._links = [chain.streams.between(a.exits, b.entries, a.options.handed_on_bits) for a, b in pairwise(stages)]
+        self._stages = stages = self._thinned(chain, stages)
+        self._links = self._links_of(chain, stages)
         first, last = stages[0], stages[-1]
         self._last = np.array([chain.tables.to_host(n * last.options.handed_on_bits) for n in last.exits])
         from_host = np.array([chain.tables.from_host(n * first.options.read_bits) for n in first.entries])
@@ -72,6 +74,20 @@ class Design:
             front = cheapest(through(front, stage), link)
             self._at_entries.append(front)
         self.lut: NDArray[np.float64] = (through(front, last) + self._last[:, None]).min(axis=0)
+
+    @staticmethod
+    def _links_of(chain: Chain, stages: Sequence[Stage]) -> list[NDArray[np.float64]]:
+        """LUT of the streams from each stage to the next."""
+        return [chain.streams.between(a.exits, b.entries, a.options.handed_on_bits) for a, b in pairwise(stages)]
+
+    @classmethod
+    def _thinned(cls, chain: Chain, stages: Sequence[Stage]) -> list[Stage]:
+        """The stages without options that another of the same stage always replaces."""
+        first, last = stages[0], stages[-1]
+        from_host = np.array([[chain.tables.from_host(n * first.options.read_bits) for n in first.entries]])
+        to_host = np.array([[chain.tables.to_host(n * last.options.handed_on_bits)] for n in last.exits])
+        links = [from_host, *cls._links_of(chain, stages), to_host]
+        return [thinned(stage, into, out_of) for stage, (into, out_of) in zip(stages, pairwise(links), strict=True)]
 
     def options(self, bram18: int) -> list[int]:
         """The option of every step in the cheapest design that takes at most `bram18` block RAMs."""
@@ -131,20 +147,29 @@ def _fastest(chain: Chain) -> list[int] | None:
     return chosen
 
 
-def _closest(chain: Chain) -> list[int]:
-    """The option of every step that together exceed the limits by the smallest factor, DSP left out."""
-    stages = [stage_of(s, np.inf, np.inf) for s in chain.steps]
+def _leanest(chain: Chain, max_cycles: float) -> tuple[float, list[int]] | None:
+    """The options within a limit on cycles whose scarcest resource is used least, DSP left out.
+
+    Returns:
+        The factor by which the limits are used, above 1 where they are exceeded, and the option of every
+        step; None where a step cannot be that fast.
+    """
+    stages = [stage_of(s, max_cycles, np.inf) for s in chain.steps]
     known = [s for s in stages if s is not None]
+    if len(known) < len(stages):
+        return None
     design = Design(chain, known, sum(int(s.bram18.max()) for s in known))
-    lut, bram18 = max(chain.limits.lut, 1e-9), max(chain.limits.bram18, 1e-9)
-    shares = np.maximum(design.lut / lut, np.arange(len(design.lut)) / bram18)
-    return design.options(int(shares.argmin()))
+    used = chain.used_around
+    lut, bram18 = max(chain.limits.lut + used.lut, 1e-9), max(chain.limits.bram18 + used.bram18, 1e-9)
+    shares = np.maximum((design.lut + used.lut) / lut, (np.arange(len(design.lut)) + used.bram18) / bram18)
+    best = int(shares.argmin())
+    return float(shares[best]), design.options(best)
 
 
 def chain_of(tables: CostTables, policy: BitPolicy, limits: Resources, streams: Streams) -> Chain:
     """The chain of a policy; the system around the accelerator is taken off the limits."""
     steps = [step for i, key in enumerate(layer_keys(policy)) for step in tables.options(i, key)]
-    return Chain(steps, tables, streams, less(limits, tables.system_resources))
+    return Chain(steps, tables, streams, less(limits, tables.system_resources), tables.system_resources)
 
 
 def less(limits: Resources, used: Resources) -> Resources:
@@ -169,10 +194,55 @@ def fastest_folding(
         streams: costs of streams, remembered from call to call if given.
     """
     chain = chain_of(tables, policy, limits, streams or Streams(tables.stream))
-    chosen = iter(_fastest(chain) or _closest(chain))
-    choice = [[next(chosen) for _ in tables.options(i, key)] for i, key in enumerate(layer_keys(policy))]
+    chosen = _fastest(chain)
+    if chosen is None:
+        leanest = _leanest(chain, np.inf)
+        chosen = leanest[1] if leanest else []  # every step has options without a limit
+    return _estimate(tables, policy, chosen, clock_mhz, method)
+
+
+def _estimate(tables: CostTables, policy: BitPolicy, chosen: Sequence[int], clock_mhz: float, method: str) -> Estimate:
+    """The estimate of a policy with the chosen option of every step."""
+    rest = iter(chosen)
+    choice = [[next(rest) for _ in tables.options(i, key)] for i, key in enumerate(layer_keys(policy))]
     nodes, corrections = tables.assemble(policy, choice)
     return Estimate(nodes, clock_mhz, method, corrections)
+
+
+def leanest_folding(
+    tables: CostTables, policy: BitPolicy, limits: Resources, min_fps: float, clock_mhz: float, method: str
+) -> Estimate | None:
+    """The estimate of a policy at the folding that reaches a frame rate with the least of its scarcest resource.
+
+    Args:
+        tables: of the policy's network.
+        policy: the bits.
+        limits: LUT and block RAM that shares are taken of; they may be exceeded.
+        min_fps: frames a second, above 0.
+        clock_mhz: what the frame rate holds for.
+        method: handed on to the estimate.
+
+    Returns:
+        The estimate; None where no folding is that fast, whatever it takes.
+    """
+    found = _leanest(chain_of(tables, policy, limits, Streams(tables.stream)), clock_mhz * 1e6 / min_fps)
+    return None if found is None else _estimate(tables, policy, found[1], clock_mhz, method)
+
+
+def folding_front(tables: CostTables, policy: BitPolicy, limits: Resources, clock_mhz: float, method: str) -> list[Estimate]:
+    """Frame rate against use: every folding that is not beaten in both, within the limits, the slowest first.
+
+    Arguments are those of `leanest_folding`.
+    """
+    chain = chain_of(tables, policy, limits, Streams(tables.stream))
+    least, front = np.inf, []
+    for cycles in np.unique(np.concatenate([s.cycles for s in chain.steps])).tolist():
+        found = _leanest(chain, cycles)
+        if found is not None and found[0] < least:
+            least = found[0]
+            if least <= 1:
+                front.append(_estimate(tables, policy, found[1], clock_mhz, method))
+    return front[::-1]
 
 
 def estimate_at(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,31 @@ class Options:
     read_bits: int
     handed_on_bits: int
     foldings: tuple[tuple[Folding, ...], ...]
+
+    @cached_property
+    def by_width(self) -> ByWidth:
+        """The options in the order of their stream widths, then block RAM, then LUT."""
+        order = np.lexsort((self.lut, self.bram18, self.hands_on, self.reads))
+        entries, entry = np.unique(self.reads[order], return_inverse=True)
+        exits, exit_ = np.unique(self.hands_on[order], return_inverse=True)
+        return ByWidth(order, entry, exit_, entries, exits)
+
+
+@dataclass(frozen=True)
+class ByWidth:
+    """Options ordered by stream width.
+
+    Attributes:
+        order: positions in `Options`.
+        entry, exit: of each in this order, the position of its stream width in `entries` and `exits`.
+        entries, exits: the stream widths that occur, in elements a cycle, ascending.
+    """
+
+    order: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    exit: NDArray[np.int64]
+    entries: NDArray[np.int64]
+    exits: NDArray[np.int64]
 
 
 @cache

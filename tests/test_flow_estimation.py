@@ -32,6 +32,12 @@ def test_a_policy_is_estimated_item_by_item_and_checked_against_finn(
     assert "fc0=W1A3, fc1=W2A2, fc2=W2A1, fc3=W8" in out
     assert "fits within 85% of a PYNQ-Z2" in out
     assert "all estimated" in out
+    assert main([*base, "--policy", str(file), "--front"]) == 0
+    assert "frame rate against use" in capsys.readouterr().out
+    assert main([*base, "--policy", str(file), "--min-fps", "20000"]) == 0
+    assert "fits within 85%" in capsys.readouterr().out
+    assert main([*base, "--policy", str(file), "--min-fps", "1e9"]) == 2
+    assert "no folding of BitPolicy(fc0=W1A3" in capsys.readouterr().err
     assert main([*base, "--check", "1"]) == 0
     assert "no differences: node class, cycles, LUT, BRAM18, DSP and folding are equal" in capsys.readouterr().out
 

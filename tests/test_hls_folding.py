@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from boards.board import Resources
 from hls.chain import stage_of
-from hls.folding import fastest_folding
+from hls.folding import fastest_folding, folding_front, leanest_folding
 from hls.options import LayerKey, Options
 from hls.types import Estimate
 from models.policy import BitPolicy, LayerBits
@@ -53,13 +54,10 @@ def test_is_the_best_of_all_designs(steps: list[list[Row]], lut: int, bram18: in
 @given(networks)
 def test_exceeds_by_the_smallest_factor_where_nothing_fits(steps: list[list[Row]]) -> None:
     tables = OneStepTables(steps)
-    limits = Resources(lut=3, bram18=2)  # a third of it is the system's, and streams need more than the rest
+    limits = Resources(lut=3, bram18=2)  # streams alone need more
     found = tables.fastest(limits).resources
-
-    def excess(lut: float, bram18: float) -> float:
-        return max((lut - 2) / 1, (bram18 - 1) / 1)
-
-    assert excess(found.lut, found.bram18) == min(excess(lut, b) for _, lut, b in tables.designs(tables.policy))
+    least = min(share(lut, b, limits) for _, lut, b in tables.designs(tables.policy))
+    assert share(found.lut, found.bram18, limits) == pytest.approx(least)
 
 
 def test_more_room_is_never_slower() -> None:
@@ -92,3 +90,31 @@ def test_options_that_take_too_many_dsp_slices_are_left_out() -> None:
 
 def test_a_network_that_cannot_be_fast_enough_has_no_stage() -> None:
     assert stage_of(options_of([(5, 1, 0, 1, 1)]), 4, 0) is None
+
+
+def share(lut: float, bram18: float, limits: Resources) -> float:
+    return max(lut / limits.lut, bram18 / limits.bram18)
+
+
+@given(networks, st.integers(1, 10))
+def test_the_leanest_folding_uses_least_of_the_scarcest_resource(steps: list[list[Row]], max_cycles: int) -> None:
+    tables, limits = OneStepTables(steps), Resources(lut=50, bram18=8)
+    found = leanest_folding(tables, tables.policy, limits, 100e6 / max_cycles, 100.0, "test")  # type: ignore[arg-type]
+    fast = [share(lut, b, limits) for c, lut, b in tables.designs(tables.policy) if c <= max_cycles]
+    if found is None:
+        assert not fast
+    else:
+        assert found.bottleneck_cycles <= max_cycles
+        assert share(found.resources.lut, found.resources.bram18, limits) == pytest.approx(min(fast))
+
+
+@given(networks)
+def test_the_front_is_that_of_all_designs(steps: list[list[Row]]) -> None:
+    tables, limits = OneStepTables(steps), Resources(lut=60, bram18=9)
+    front = folding_front(tables, tables.policy, limits, 100.0, "test")  # type: ignore[arg-type]
+    all_of_them = {(c, round(share(lut, b, limits), 9)) for c, lut, b in tables.designs(tables.policy)}
+    fitting = {p for p in all_of_them if p[1] <= 1}
+    wanted = {p for p in fitting if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in fitting)}
+    got = [(e.bottleneck_cycles, round(share(e.resources.lut, e.resources.bram18, limits), 9)) for e in front]
+    assert set(got) == wanted
+    assert got == sorted(got, reverse=True)

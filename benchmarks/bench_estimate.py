@@ -1,0 +1,97 @@
+"""How much faster the tables are than FINN's whole flow, on the same policies, in one run.
+
+    make bench-estimate            (a few minutes; N=20 policies, FLOW=3 of them through FINN's flow too)
+
+Printed are medians and the ratio to FINN's flow; only ratios of one run mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from flow.config import SearchSettings, default_data_dir
+from flow.constraint import Constraint
+from flow.estimation import estimator_of, random_policy
+from flow.progress import SilentListener
+from hls.chain import Streams
+from hls.finn_backend import estimate_with_flow
+from hls.folding import chain_of, fastest_folding
+from hls.options import layer_keys
+from hls.reach import Reach
+from models.policy import BitPolicy, LayerBits
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="cnv")
+    parser.add_argument("--n", type=int, default=20, help="random policies")
+    parser.add_argument("--flow", type=int, default=3, help="of these, through FINN's whole flow too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = SearchSettings(model=arguments.model, data_dir=default_data_dir())
+    evaluator = estimator_of(settings, SilentListener())
+    board, tables, limits = evaluator.constraint.board, evaluator.tables, evaluator.constraint.limits
+    rng = random.Random(0)
+    policies = [random_policy(evaluator, rng) for _ in range(arguments.n)]
+    streams = Streams(tables.stream)
+
+    flow = []
+    with TemporaryDirectory() as folder:
+        onnx = Path(folder) / "network.onnx"
+        for policy in policies[: arguments.flow + 1]:  # the first one imports FINN's builder
+            evaluator.export_untrained(policy, onnx)
+            flow.append(seconds(lambda: estimate_with_flow(onnx, board, target_fps=1000)))
+    finn = statistics.median(flow[1:])
+
+    def whole(policy: BitPolicy) -> None:
+        fastest_folding(tables, policy, limits, board.clock_mhz, "", streams)
+
+    first = [seconds(lambda p=p: whole(p)) for p in policies]
+    again = [seconds(lambda p=p: whole(p)) for p in policies]
+    target = board.clock_mhz * 1e6 / 500
+    designs = [seconds(lambda p=p: chain_of(tables, p, limits, streams).design(target)) for p in policies]
+    keys = [(i, key) for p in policies for i, key in enumerate(layer_keys(p))]
+    look_ups = [seconds(lambda i=i, key=key: tables.options(i, key)) for i, key in keys]
+    constraint = Constraint(board, 1000 if arguments.model == "cnv" else 500_000, 0.85)
+    reach = Reach(tables, limits, constraint.max_cycles)
+    filled = seconds(reach.feasible_bits)
+    decisions = []
+    for _ in range(arguments.n):
+        prefix: list[LayerBits] = []
+        for _ in range(reach.n_layers):
+            decisions.append(seconds(partial(reach.feasible_bits, prefix)))
+            prefix.append(rng.choice(reach.feasible_bits(prefix)))
+
+    print(f"{arguments.model}, {arguments.n} random policies")
+    print(f"FINN's whole flow on {arguments.flow} of them: {finn:.2f} s a policy")
+    print(f"reach filled once: {filled:.1f} s")
+    for what, times in (
+        ("look-up of one layer's options", look_ups),
+        ("bits a layer may take (reach)", decisions),
+        ("cheapest design at a fixed frame rate", designs),
+        ("fastest folding, tables filled", again),
+        ("fastest folding, first time", first),
+    ):
+        middle, worst = statistics.median(times), statistics.quantiles(times, n=20)[-1]
+        print(f"{what:40} {1e6 * middle:10,.0f} µs median {1e6 * worst:10,.0f} µs 95 %   {finn / middle:10,.0f} × faster")
+
+
+if __name__ == "__main__":
+    main()
