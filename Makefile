@@ -20,7 +20,7 @@ SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate pretrain test test-slow bench-estimate lint format type arch check clean
+.PHONY: help setup search estimate pretrain test test-slow bench-estimate bench-folding lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -58,6 +58,9 @@ test-slow: $(STAMP) ## run the tests that take minutes
 
 bench-estimate: $(STAMP) ## how much faster the tables are than FINN's flow
 	$(BIN)/python -m benchmarks.bench_estimate --model $(MODEL)
+
+bench-folding: $(STAMP) ## how much faster our foldings are than FINN's SetFolding
+	$(BIN)/python -m benchmarks.bench_folding
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from hls.cost import CostTables
 from hls.equality import differences
 from hls.errors import FoldingError, GraphError
 from hls.estimators import TABLES, TableEstimator
-from hls.finn_backend import HardwareGraph, estimate_with_flow
+from hls.finn_backend import HardwareGraph, estimate_with_flow, set_foldings
 from hls.folding import estimate_at
 from hls.options import LayerKey, divisors, layer_keys
 from hls.types import Estimate
@@ -85,10 +85,8 @@ class TestFolding:
         policy = tfc.network.uniform(4)
         mine, _ = tfc.both(policy, tmp_path)
         best = 0.0
-        for target_fps in (50_000, 250_000, 500_000):
-            flow = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, target_fps=target_fps)
-            theirs = estimate_at(tfc.tables, policy, flow.folding, 100.0, "SetFolding")
-            assert differences(theirs, flow) == []
+        for folding in set_foldings(tmp_path / "network.onnx", PYNQ_Z2, range(50_000, 1_000_000, 50_000), (36, 8191)):
+            theirs = estimate_at(tfc.tables, policy, folding, 100.0, "SetFolding")
             if theirs.resources <= LIMITS:
                 best = max(best, theirs.fps)
         assert best > 0
@@ -111,6 +109,12 @@ class TestFolding:
         wrong = {**mine.folding, first: {**mine.folding[first], "PE": 7}}
         with pytest.raises((FoldingError, GraphError), match="FINN"):
             estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=wrong)
+
+    def test_finns_own_design_costs_what_the_flow_says(self, tfc: Case, tmp_path: Path) -> None:
+        policy = tfc.network.uniform(3)
+        tfc.network.export(policy, tmp_path / "network.onnx")
+        flow = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, target_fps=100_000)
+        assert differences(estimate_at(tfc.tables, policy, flow.folding, 100.0, "SetFolding"), flow) == []
 
     @pytest.mark.parametrize(
         ("wrong", "text"),
