@@ -13,7 +13,7 @@ from flow.searchers import check_searcher
 from models.data import dataset_info
 from models.registry import get_model
 
-DEFAULT_TRIALS = 40
+DEFAULT_TRIALS = 30
 DEFAULT_MAX_UTILISATION = 0.85
 MAX_THREADS = 8  # more do not help networks of this size
 MAX_SEED = 2**31 - 1  # NumPy's global generator, which stable-baselines3 seeds, ends at 2**32 - 1
