@@ -55,9 +55,8 @@ def main() -> None:
                 if theirs.resources <= limits:
                     best = max(best, theirs.fps)
         fits = mine.resources <= limits
-        line = (
-            f"{number:3} {'fits' if fits else 'does not fit'} {mine.fps if fits else 0:8,.0f} fps, SetFolding {best:8,.0f} fps"
-        )
+        fps = mine.fps if fits else 0.0
+        line = f"{number:3} fastest that fits {fps:8,.0f} fps, SetFolding's {best:8,.0f} fps"
         if fits and best:
             gains.append(mine.fps / best)
             line += f", {gains[-1]:.2f} ×"
