@@ -65,7 +65,7 @@ class CostTables:
                 if i + 1 == len(ops) or kinds[i + 1] != "Pool":
                     raise GraphError(f"node {ops[i].name} is a depthwise window without a pool; it cannot be costed so far")
                 step = (i, i + 1)
-            elif kinds[i] not in ("ConvolutionInputGenerator", "Thresholding", "ElementwiseMul", "ElementwiseAdd"):
+            elif kinds[i] not in ("ConvolutionInputGenerator", "ElementwiseMul", "ElementwiseAdd"):
                 raise GraphError(f"node {ops[i].name} is of the kind {ops[i].op_type}, which cannot be costed so far")
             # what stands before the first and between two matrix units belongs to the one whose data type it carries
             owner = layer - 1 if kinds[i] == "MVAU" or len(step) == 2 or kinds[i].startswith("Elementwise") else layer
@@ -89,6 +89,9 @@ class CostTables:
             attributes |= {"inputDataType": carried, "outputDataType": carried}
         elif op.op_type.startswith("Pool"):
             attributes |= {"InputDataType": key.handed_on_type, "OutputDataType": key.handed_on_type}
+        elif op.op_type.startswith("ElementwiseMul"):  # behind the last unit: it reads the accumulator
+            unit = next(s[0] for s in self._steps[layer] if self._graph.ops[s[0]].op_type.startswith("MVAU"))
+            attributes["lhs_dtype"] = self._units.attributes(unit, layer, key)["accDataType"]
         return attributes
 
     def _foldings(self, step: tuple[int, ...], attributes: dict[str, Any]) -> list[tuple[dict[str, int | str], ...]]:
@@ -148,9 +151,12 @@ class CostTables:
         return bool(self._graph.ops[step[0]].op_type.startswith("ElementwiseAdd"))
 
     def _step_options(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
-        is_unit = self._graph.ops[step[0]].op_type.startswith("MVAU")
-        # a window carries one type, the unit's input or its output
-        what = (key.weight, key.act_in, key.act_out) if is_unit else (key.act_out if len(step) == 2 else key.act_in)
+        kind = self._graph.ops[step[0]].op_type
+        is_unit = kind.startswith("MVAU")
+        if is_unit or kind.startswith("Elementwise"):
+            what: object = (key.weight, key.act_in, key.act_out)
+        else:  # a window carries one type, the unit's input or its output
+            what = key.act_out if len(step) == 2 else key.act_in
         found = self._options.get((step, what))
         if found is None:
             found = self._units.options(step[0], layer, key) if is_unit else self._other_options(step, layer, key)

@@ -122,9 +122,9 @@ def _gallop(first: int, end: int) -> Iterator[int]:
 def _fastest(chain: Chain) -> list[int] | None:
     """The option of every step at the smallest limit on cycles that fits; None if none fits."""
     candidates = np.unique(np.concatenate([s.cycles for s in chain.steps]))
-    budget = int(chain.limits.bram18)
-    if budget < 0 or chain.limits.lut < 0:
+    if chain.limits.bram18 < 0 or chain.limits.lut < 0:
         return None
+    budget = int(chain.limits.bram18)
 
     def fitting(at: int) -> list[int] | None:
         design = chain.design(float(candidates[at]))
@@ -240,8 +240,9 @@ def folding_front(tables: CostTables, policy: BitPolicy, limits: Resources, cloc
         found = _leanest(chain, cycles)
         if found is not None and found[0] < least:
             least = found[0]
-            if least <= 1:
-                front.append(_estimate(tables, policy, found[1], clock_mhz, method))
+            estimate = _estimate(tables, policy, found[1], clock_mhz, method)
+            if estimate.resources <= limits:
+                front.append(estimate)
     return front[::-1]
 
 

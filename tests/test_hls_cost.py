@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ class TestFolding:
         assert best > 0
         assert mine.resources <= LIMITS
         assert mine.fps >= best
+
+    @pytest.mark.parametrize("bits", [1, 4, 8])
+    def test_what_is_optimised_is_what_is_reported(self, tfc: Case, bits: int) -> None:
+        """A design fits limits of exactly its own size, and streams have one width at both ends."""
+        policy = tfc.network.uniform(bits)
+        found = tfc.estimator.estimate(policy, LIMITS)
+        own = Resources(lut=found.resources.lut, ff=1, bram18=found.resources.bram18, dsp=LIMITS.dsp)
+        assert tfc.estimator.estimate(policy, own).bottleneck_cycles == found.bottleneck_cycles
+        steps = [o for i, key in enumerate(layer_keys(policy)) for o in tfc.tables.options(i, key)]
+        assert all(a.handed_on_bits == b.read_bits for a, b in pairwise(steps))
 
     def test_obeys_finns_rules(self, tfc: Case) -> None:
         for key in (LayerKey(1, None, 1), LayerKey(8, None, 8)):
