@@ -35,7 +35,6 @@ class UnitFoldings:
 
     pe: NDArray[np.int64]
     simd: NDArray[np.int64]
-    in_lut: NDArray[np.bool_]
     cycles: NDArray[np.int64]
     bram18: NDArray[np.int64]
     lut_of_memory: NDArray[np.float64]
@@ -122,7 +121,6 @@ class MatrixUnits:
         unit = UnitFoldings(
             pe=whole[:, 1],
             simd=whole[:, 2],
-            in_lut=a[:, 3].astype(bool),
             cycles=whole[:, 0],
             bram18=a[:, 4].astype(np.int64),
             lut_of_memory=a[:, 5],

@@ -6,7 +6,7 @@ its ends, so a dynamic program from the last layer to the first (`hls.chain`) kn
 layer, every choice of bits and every stream width before it, the fewest LUT that the network from
 there on can do with for every amount of block RAM. It is exact in LUT and block RAM: bits are
 allowed if and only if some completion, at some folding, meets the constraint. DSP slices are used
-by the float tail alone; an option that takes more of them than there are is left out.
+by the float tail alone; an option that alone takes more of them than there are is left out.
 """
 
 from __future__ import annotations
