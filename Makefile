@@ -44,7 +44,7 @@ search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
 	@$(BIN)/bitloop search $(SEARCH)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
-	@$(BIN)/bitloop estimate --model $(MODEL) --dataset $(DATASET) --seed $(SEED) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
+	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
 	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from flow.config import SearchSettings, default_data_dir
+from flow.config import SearchSettings
 from flow.constraint import Constraint
-from flow.estimation import estimator_of, random_policy
+from flow.estimation import estimator_of
 from flow.progress import SilentListener
 from hls.chain import Streams
 from hls.finn_backend import estimate_with_flow
@@ -45,12 +45,12 @@ def main() -> None:
     parser.add_argument("--flow", type=int, default=3, help="of these, through FINN's whole flow too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    settings = SearchSettings(model=arguments.model, data_dir=default_data_dir())
+    settings = SearchSettings(model=arguments.model)
     evaluator = estimator_of(settings, SilentListener())
     board, tables, limits = evaluator.constraint.board, evaluator.tables, evaluator.constraint.limits
     rng = random.Random(0)
-    policies = [random_policy(evaluator, rng) for _ in range(arguments.n)]
-    streams = Streams(tables.stream)
+    policies = [BitPolicy.draw(evaluator.specs, rng) for _ in range(arguments.n)]
+    streams = Streams(tables)
 
     flow = []
     with TemporaryDirectory() as folder:

@@ -17,14 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from flow.config import SearchSettings, default_data_dir
+from flow.config import SearchSettings
 from flow.estimation import estimator_of
 from flow.progress import SilentListener
 from hls.errors import FoldingError
 from hls.estimators import TABLES
 from hls.finn_backend import set_foldings
 from hls.folding import estimate_at
-from models.policy import BitPolicy, LayerBits
+from models.policy import BitPolicy
 
 
 def main() -> None:
@@ -33,15 +33,13 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=20, help="random policies, weights of 1 to 3 bits, activations of 1 to 4")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    evaluator = estimator_of(SearchSettings(model="cnv", data_dir=default_data_dir()), SilentListener())
+    evaluator = estimator_of(SearchSettings(model="cnv"), SilentListener())
     board, limits = evaluator.constraint.board, evaluator.constraint.limits
     rng = random.Random(0)
     targets = [int(t) for t in np.geomspace(20, 8000, 60)]
     gains = []
     for number in range(1, arguments.n + 1):
-        policy = BitPolicy(
-            {s.name: LayerBits(rng.randint(1, 3), rng.randint(1, 4) if s.has_act else None) for s in evaluator.specs}
-        )
+        policy = BitPolicy.draw(evaluator.specs, rng, max_weight=3, max_act=4)
         mine = evaluator.estimator.estimate(policy, limits)
         best = 0.0
         with TemporaryDirectory() as folder:

@@ -7,13 +7,16 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
 from flow.errors import BITLOOP_ERRORS
 from flow.interruption import ctrl_c
+
+if TYPE_CHECKING:
+    from flow.config import SearchSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
@@ -25,7 +28,15 @@ BoardName = Annotated[str, typer.Option(help="pynq-z2 or another board's name, o
 Dataset = Annotated[str, typer.Option(help="cifar10, mnist, fashion_mnist, digits; auto: the model's own, else digits")]
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
+MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
 Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
+
+
+def _settings(**given: object) -> SearchSettings:
+    """The settings of what was given; what was not (None) has its default."""
+    from flow.config import SearchSettings
+
+    return SearchSettings.model_validate({name: value for name, value in given.items() if value is not None})
 
 
 @app.callback()
@@ -43,33 +54,20 @@ def search(
     trials: Annotated[int | None, typer.Option(help="trials in all, those of an interrupted run counted")] = None,
     seed: Seed = 0,
     min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
-    max_util: Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")] = None,
+    max_util: MaxUtil = None,
     searcher: Annotated[str, typer.Option(help="ddpg or random")] = "ddpg",
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
-    from flow.config import SearchSettings, default_data_dir
     from flow.pipeline import search as run_search
     from flow.progress import ConsoleListener
 
-    given = {
-        "model": model,
-        "board": board,
-        "dataset": dataset,
-        "data_dir": data_dir or default_data_dir(),
-        "run_dir": run,
-        "n_trials": trials,
-        "seed": seed,
-        "min_fps": min_fps,
-        "max_utilisation": max_util,
-        "searcher": searcher,
-        "retrain_images": retrain_images,
-        "final_images": final_images,
-        "threads": threads,
-    }
-    settings = SearchSettings.model_validate({name: value for name, value in given.items() if value is not None})
+    settings = _settings(
+        model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
+        max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
+    )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
         e = found.estimate
@@ -91,20 +89,17 @@ def estimate(
     weight_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
     act_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
     min_fps: Annotated[float | None, typer.Option(help="the leanest folding this fast, not the fastest that fits")] = None,
-    max_util: Annotated[float, typer.Option(help="share of each resource that may be used")] = 0.85,
+    max_util: MaxUtil = None,
     seed: Seed = 0,
     front: Annotated[bool, typer.Option("--front", help="frame rate against use instead, folding by folding")] = False,
     check: Annotated[int, typer.Option(help="hold this many random policies against FINN's whole flow instead")] = 0,
 ) -> None:
     """What a policy costs on a board, item by item, at its fastest folding that fits."""
     from flow import estimation
-    from flow.config import SearchSettings, default_data_dir
     from flow.progress import ConsoleListener
     from models.policy import BitPolicy
 
-    settings = SearchSettings(
-        model=model, board=board, dataset=dataset, data_dir=data_dir or default_data_dir(), seed=seed, max_utilisation=max_util
-    )
+    settings = _settings(model=model, board=board, dataset=dataset, data_dir=data_dir, seed=seed, max_utilisation=max_util)
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     listener = ConsoleListener(console, between=ctrl_c.check)
     evaluator = estimation.estimator_of(settings, listener)
@@ -125,8 +120,9 @@ def estimate(
         return
     found = estimation.estimate_policy(evaluator, wanted, min_fps)
     console.print(estimation.estimate_table(found, evaluator.constraint.board.capacity))
+    constraint = evaluator.constraint
     listener.note(
-        f"{wanted}\n{evaluator.constraint.describe(found)} within {max_util:.0%} of a {evaluator.constraint.board.title}: "
+        f"{wanted}\n{constraint.describe(found)} within {constraint.max_utilisation:.0%} of a {constraint.board.title}: "
         f"{found.fps:,.0f} fps in the steady state, {found.latency_ms:.3g} ms for the first frame, all estimated"
     )
 
@@ -141,11 +137,10 @@ def pretrain(
     threads: Threads = None,
 ) -> None:
     """Train a model's float weights from scratch, for searches to start from."""
-    from flow.config import SearchSettings, default_data_dir
     from flow.pipeline import pretrain_weights
     from flow.progress import ConsoleListener
 
-    settings = SearchSettings(model=model, dataset=dataset, data_dir=data_dir or default_data_dir(), seed=seed, threads=threads)
+    settings = _settings(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads)
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         path, weights, test_accuracy = pretrain_weights(settings, out, listener)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from boards.registry import get_board
 from flow.errors import SettingsError
@@ -34,7 +34,7 @@ class SearchSettings(BaseModel):
 
     Attributes:
         model, board, dataset, searcher: names; `dataset` may be "auto", `board` the path of a TOML file.
-        data_dir: where `<name>.npz` files are.
+        data_dir: where `<name>.npz` files are; $DATA_DIR, else `data`.
         run_dir: where results go; None for `runs/<model>-<board>`.
         n_trials: trials in all, those of an interrupted run counted; 1 or more.
         seed: of everything random; 0 to 2,147,483,647.
@@ -51,7 +51,7 @@ class SearchSettings(BaseModel):
     board: str = "pynq-z2"
     dataset: str = "auto"
     searcher: str = "ddpg"
-    data_dir: Path = Path("data")
+    data_dir: Path = Field(default_factory=default_data_dir)
     run_dir: Path | None = None
     n_trials: int = DEFAULT_TRIALS
     seed: int = 0

@@ -24,7 +24,7 @@ from hls.estimators import TABLES
 from hls.finn_backend import estimate_with_flow
 from hls.folding import folding_front, leanest_folding
 from hls.types import Estimate
-from models.policy import MAX_BITS, MIN_BITS, BitPolicy, LayerBits
+from models.policy import BitPolicy
 from models.registry import get_model
 
 ANY_FPS = 1e-9  # an estimate has no frame rate to reach
@@ -97,16 +97,6 @@ def front_table(front: list[Estimate], capacity: Resources) -> Table:
     return table
 
 
-def random_policy(evaluator: Evaluator, rng: random.Random) -> BitPolicy:
-    """A policy with every width drawn alike."""
-    return BitPolicy(
-        {
-            s.name: LayerBits(rng.randint(MIN_BITS, MAX_BITS), rng.randint(MIN_BITS, MAX_BITS) if s.has_act else None)
-            for s in evaluator.specs
-        }
-    )
-
-
 def check_against_flow(
     evaluator: Evaluator, n_policies: int, seed: int, on_policy: Callable[[int, BitPolicy, list[str]], None]
 ) -> int:
@@ -124,7 +114,7 @@ def check_against_flow(
     rng = random.Random(seed)
     n_differences = 0
     for number in range(1, n_policies + 1):
-        policy = random_policy(evaluator, rng)
+        policy = BitPolicy.draw(evaluator.specs, rng)
         mine = estimate_policy(evaluator, policy)
         with TemporaryDirectory(prefix="bitloop-check-") as folder:
             onnx = Path(folder) / "network.onnx"

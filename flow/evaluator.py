@@ -13,7 +13,7 @@ from torch import nn
 from flow.constraint import Constraint
 from hls.estimators import Estimator, TableEstimator, tabulate
 from hls.types import Estimate
-from models.data import SearchSplits, dataset_info
+from models.data import SearchSplits
 from models.errors import TrainingError
 from models.export import write_qonnx
 from models.policy import BitPolicy
@@ -21,7 +21,7 @@ from models.probe import probe_layers
 from models.quant import integer_weights, quantized_integers
 from models.registry import get_model
 from models.spec import LayerSpec
-from models.train import Recipe, accuracy, calibrate, train
+from models.train import Recipe, accuracy, calibrate, fitted, train
 from models.weights import Pretrained
 
 N_CALIBRATION_IMAGES = 1000
@@ -74,13 +74,7 @@ class Evaluator:
         self.estimator: Estimator = TableEstimator(self.tables, constraint.board)
 
     def _fitted(self, n_images: int, max_epochs: int) -> Recipe:
-        augmentation = dataset_info(self.splits.dataset)
-        return replace(
-            RETRAINING,
-            n_images=min(n_images, max_epochs * len(self.splits.train)),
-            shift=augmentation.shift,
-            flip=augmentation.flip,
-        )
+        return fitted(replace(RETRAINING, n_images=n_images), self.splits, max_epochs)
 
     def quantized(self, policy: BitPolicy) -> nn.Sequential:
         """The calibrated network with a policy's bits, not yet retrained."""

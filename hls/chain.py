@@ -8,8 +8,10 @@ and takes at most that many block RAMs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,6 @@ from numpy.typing import NDArray
 from hls.options import Options
 
 Front = NDArray[np.float64]
-StreamCost = Callable[[int, int, int], float]
-"""Elements handed on, elements read, bits of an element: LUT of the stream."""
 
 _BIG = 1e9  # more LUT than any step has
 # What a block RAM may be worth in LUT when options are compared with a good one: none, some, everything.
@@ -66,6 +66,13 @@ def stage_of(options: Options, max_cycles: float, max_dsp: float) -> Stage | Non
     )  # fmt: skip
 
 
+def stages_of(steps: Sequence[Options], max_cycles: float, max_dsp: float) -> list[Stage] | None:
+    """The stages of some steps, or None where one of them has no option that keeps to the limits."""
+    stages = [stage_of(s, max_cycles, max_dsp) for s in steps]
+    known = [s for s in stages if s is not None]
+    return known if len(known) == len(stages) else None
+
+
 def _present(which: NDArray[np.int64], widths: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[int, ...]]:
     """Positions in the widths that occur, and those widths."""
     there = np.zeros(len(widths), bool)
@@ -100,24 +107,57 @@ def thinned(stage: Stage, into: NDArray[np.float64], out_of: NDArray[np.float64]
     )  # fmt: skip
 
 
+class StreamCosts(Protocol):
+    """What streams take in LUT; `hls.cost.CostTables` knows."""
+
+    def stream(self, hands_on: int, reads: int, element_bits: int) -> float:
+        """From a step that hands on so many elements a cycle to one that reads so many."""
+        ...
+
+    def from_host(self, bits: int) -> float:
+        """From the host to a step that reads so many bits a cycle."""
+        ...
+
+    def to_host(self, bits: int) -> float:
+        """To the host from a step that hands on so many bits a cycle."""
+        ...
+
+
 class Streams:
-    """Costs of the streams between stages, as arrays, remembered.
+    """Costs of the streams between stages and at the ends of a chain, as arrays, remembered.
 
     Args:
-        cost: of one stream.
+        costs: of one stream.
     """
 
-    def __init__(self, cost: StreamCost) -> None:
-        self._cost = cost
+    def __init__(self, costs: StreamCosts) -> None:
+        self._costs = costs
         self._known: dict[tuple[tuple[int, ...], tuple[int, ...], int], NDArray[np.float64]] = {}
 
     def between(self, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int) -> NDArray[np.float64]:
         """LUT of every stream from one of `exits` to one of `entries`, shaped (exits, entries)."""
         found = self._known.get((exits, entries, element_bits))
         if found is None:
-            found = np.array([[self._cost(a, b, element_bits) for b in entries] for a in exits])
+            found = np.array([[self._costs.stream(a, b, element_bits) for b in entries] for a in exits])
             self._known[exits, entries, element_bits] = found
         return found
+
+    def along(self, stages: Sequence[Stage]) -> list[NDArray[np.float64]]:
+        """LUT of the streams from each stage to the next, each shaped (exits, entries)."""
+        return [self.between(a.exits, b.entries, a.options.handed_on_bits) for a, b in pairwise(stages)]
+
+    def from_host(self, entries: tuple[int, ...], element_bits: int) -> NDArray[np.float64]:
+        """LUT of the stream from the host to each of `entries`."""
+        return np.array([self._costs.from_host(n * element_bits) for n in entries])
+
+    def to_host(self, exits: tuple[int, ...], element_bits: int) -> NDArray[np.float64]:
+        """LUT of the stream to the host from each of `exits`."""
+        return np.array([self._costs.to_host(n * element_bits) for n in exits])
+
+
+def level(lut: NDArray[np.float64], n_bram18: int) -> Front:
+    """The front of what takes LUT by its width and no block RAM, up to `n_bram18` block RAMs."""
+    return np.repeat(lut[:, None], n_bram18 + 1, axis=1)
 
 
 def shifted(front: Front, rows: NDArray[np.int64], bram18: NDArray[np.int64]) -> Front:

@@ -43,7 +43,7 @@ class TableEstimator:
     def __init__(self, tables: CostTables, board: Board) -> None:
         self.tables = tables
         self.board = board
-        self._streams = Streams(tables.stream)
+        self._streams = Streams(tables)
         self._known: dict[tuple[BitPolicy, Resources], Estimate] = {}
 
     def estimate(self, policy: BitPolicy, limits: Resources) -> Estimate:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.chain import Front, Stage, Streams, cheapest, stage_of, thinned, through, trace
+from hls.chain import Stage, Streams, cheapest, level, stages_of, thinned, through, trace
 from hls.cost import CostTables
 from hls.options import Options, layer_keys
 from hls.types import Estimate
@@ -32,24 +32,20 @@ class Chain:
 
     Attributes:
         steps: options of every step, in the order of the data.
-        tables: what they come from.
         streams: costs of the streams between them.
         limits: resources left once the system around is counted.
         used_around: what that takes.
     """
 
     steps: Sequence[Options]
-    tables: CostTables
     streams: Streams
     limits: Resources
     used_around: Resources
 
     def design(self, max_cycles: float) -> Design | None:
         """The cheapest designs within a limit on cycles; None where a step cannot be that fast."""
-        stages = [stage_of(s, max_cycles, self.limits.dsp) for s in self.steps]
-        if any(s is None for s in stages):
-            return None
-        return Design(self, [s for s in stages if s is not None])
+        stages = stages_of(self.steps, max_cycles, self.limits.dsp)
+        return None if stages is None else Design(self, stages, max(0, int(self.limits.bram18)))
 
 
 class Design:
@@ -58,36 +54,28 @@ class Design:
     Args:
         chain: the chain.
         stages: of its steps.
-        max_bram18: as far as block RAM is looked at; the chain's limit unless given.
+        n_bram18: as far as block RAM is looked at.
     """
 
-    def __init__(self, chain: Chain, stages: list[Stage], max_bram18: int | None = None) -> None:
-        n_bram18 = max(0, int(chain.limits.bram18)) if max_bram18 is None else max_bram18
-        self._stages = stages = self._thinned(chain, stages)
-        self._links = self._links_of(chain, stages)
-        first, last = stages[0], stages[-1]
-        self._last = np.array([chain.tables.to_host(n * last.options.handed_on_bits) for n in last.exits])
-        from_host = np.array([chain.tables.from_host(n * first.options.read_bits) for n in first.entries])
-        front: Front = np.repeat(from_host[:, None], n_bram18 + 1, axis=1)
+    def __init__(self, chain: Chain, stages: list[Stage], n_bram18: int) -> None:
+        ends = zip(stages, pairwise(self._links_of(chain, stages)), strict=True)
+        self._stages = [thinned(stage, into, out_of) for stage, (into, out_of) in ends]
+        from_host, *self._links, to_host = self._links_of(chain, self._stages)
+        self._last = to_host[:, 0]
+        front = level(from_host[0], n_bram18)
         self._at_entries = [front]
-        for stage, link in zip(stages, self._links, strict=False):
+        for stage, link in zip(self._stages, self._links, strict=False):
             front = cheapest(through(front, stage), link)
             self._at_entries.append(front)
-        self.lut: NDArray[np.float64] = (through(front, last) + self._last[:, None]).min(axis=0)
+        self.lut: NDArray[np.float64] = (through(front, self._stages[-1]) + to_host).min(axis=0)
 
     @staticmethod
     def _links_of(chain: Chain, stages: Sequence[Stage]) -> list[NDArray[np.float64]]:
-        """LUT of the streams from each stage to the next."""
-        return [chain.streams.between(a.exits, b.entries, a.options.handed_on_bits) for a, b in pairwise(stages)]
-
-    @classmethod
-    def _thinned(cls, chain: Chain, stages: Sequence[Stage]) -> list[Stage]:
-        """The stages without options that another of the same stage always replaces."""
+        """LUT of the streams into the first stage (1, entries), from each to the next, and out of the last (exits, 1)."""
         first, last = stages[0], stages[-1]
-        from_host = np.array([[chain.tables.from_host(n * first.options.read_bits) for n in first.entries]])
-        to_host = np.array([[chain.tables.to_host(n * last.options.handed_on_bits)] for n in last.exits])
-        links = [from_host, *cls._links_of(chain, stages), to_host]
-        return [thinned(stage, into, out_of) for stage, (into, out_of) in zip(stages, pairwise(links), strict=True)]
+        from_host = chain.streams.from_host(first.entries, first.options.read_bits)
+        to_host = chain.streams.to_host(last.exits, last.options.handed_on_bits)
+        return [from_host[None, :], *chain.streams.along(stages), to_host[:, None]]
 
     def options(self, bram18: int) -> list[int]:
         """The option of every step in the cheapest design that takes at most `bram18` block RAMs."""
@@ -154,11 +142,10 @@ def _leanest(chain: Chain, max_cycles: float) -> tuple[float, list[int]] | None:
         The factor by which the limits are used, above 1 where they are exceeded, and the option of every
         step; None where a step cannot be that fast.
     """
-    stages = [stage_of(s, max_cycles, np.inf) for s in chain.steps]
-    known = [s for s in stages if s is not None]
-    if len(known) < len(stages):
+    stages = stages_of(chain.steps, max_cycles, np.inf)
+    if stages is None:
         return None
-    design = Design(chain, known, sum(int(s.bram18.max()) for s in known))
+    design = Design(chain, stages, sum(int(s.bram18.max()) for s in stages))
     used = chain.used_around
     lut, bram18 = max(chain.limits.lut + used.lut, 1e-9), max(chain.limits.bram18 + used.bram18, 1e-9)
     shares = np.maximum((design.lut + used.lut) / lut, (np.arange(len(design.lut)) + used.bram18) / bram18)
@@ -169,7 +156,7 @@ def _leanest(chain: Chain, max_cycles: float) -> tuple[float, list[int]] | None:
 def chain_of(tables: CostTables, policy: BitPolicy, limits: Resources, streams: Streams) -> Chain:
     """The chain of a policy; the system around the accelerator is taken off the limits."""
     steps = [step for i, key in enumerate(layer_keys(policy)) for step in tables.options(i, key)]
-    return Chain(steps, tables, streams, less(limits, tables.system_resources), tables.system_resources)
+    return Chain(steps, streams, less(limits, tables.system_resources), tables.system_resources)
 
 
 def less(limits: Resources, used: Resources) -> Resources:
@@ -193,7 +180,7 @@ def fastest_folding(
         method: the same.
         streams: costs of streams, remembered from call to call if given.
     """
-    chain = chain_of(tables, policy, limits, streams or Streams(tables.stream))
+    chain = chain_of(tables, policy, limits, streams or Streams(tables))
     chosen = _fastest(chain)
     if chosen is None:
         leanest = _leanest(chain, np.inf)
@@ -225,7 +212,7 @@ def leanest_folding(
     Returns:
         The estimate; None where no folding is that fast, whatever it takes.
     """
-    found = _leanest(chain_of(tables, policy, limits, Streams(tables.stream)), clock_mhz * 1e6 / min_fps)
+    found = _leanest(chain_of(tables, policy, limits, Streams(tables)), clock_mhz * 1e6 / min_fps)
     return None if found is None else _estimate(tables, policy, found[1], clock_mhz, method)
 
 
@@ -234,7 +221,7 @@ def folding_front(tables: CostTables, policy: BitPolicy, limits: Resources, cloc
 
     Arguments are those of `leanest_folding`.
     """
-    chain = chain_of(tables, policy, limits, Streams(tables.stream))
+    chain = chain_of(tables, policy, limits, Streams(tables))
     least, front = np.inf, []
     for cycles in np.unique(np.concatenate([s.cycles for s in chain.steps])).tolist():
         found = _leanest(chain, cycles)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.chain import Front, Stage, Streams, back_through, cheapest, stage_of, through
+from hls.chain import Front, Stage, Streams, back_through, cheapest, level, stages_of, through
 from hls.cost import CostTables
 from hls.folding import less
 from hls.options import LayerKey
@@ -60,11 +60,10 @@ class _Here:
 
 @dataclass(frozen=True)
 class _Reached:
-    """Where a prefix ends: the front at its last stage's exits, their widths, and the activations' bits."""
+    """Where a prefix ends: the front at its last stage's exits, their widths, and the bits of an element there."""
 
     front: Front
     exits: tuple[int, ...]
-    act: int | None
     element_bits: int
 
 
@@ -81,7 +80,7 @@ class Reach:
         self.tables = tables
         self.max_cycles = max_cycles
         self._limits = less(limits, tables.system_resources)
-        self._streams = Streams(tables.stream)
+        self._streams = Streams(tables)
         self._stages: dict[tuple[int, LayerKey], list[Stage] | None] = {}
         self._reached: dict[tuple[LayerBits, ...], _Reached] = {}
 
@@ -102,18 +101,14 @@ class Reach:
         """The stages of a layer, or None where one cannot be fast enough."""
         key = LayerKey(bits.weight, act_in, bits.act)
         if (layer, key) not in self._stages:
-            stages = [stage_of(o, self.max_cycles, self._limits.dsp) for o in self.tables.options(layer, key)]
-            known = [s for s in stages if s is not None]
-            self._stages[layer, key] = known if len(known) == len(stages) else None
+            self._stages[layer, key] = stages_of(self.tables.options(layer, key), self.max_cycles, self._limits.dsp)
         return self._stages[layer, key]
 
     def _within(self, stages: Sequence[Stage], front: Front) -> Front:
         """From the front at the exits of a layer's last stage back to the one at its entries."""
-        for i in reversed(range(len(stages))):
-            front = back_through(front, stages[i])
-            if i:
-                streams = self._streams.between(stages[i - 1].exits, stages[i].entries, stages[i - 1].options.handed_on_bits)
-                front = cheapest(front, streams.T)
+        front = back_through(front, stages[-1])
+        for stage, link in zip(reversed(stages[:-1]), reversed(self._streams.along(stages)), strict=True):
+            front = back_through(cheapest(front, link.T), stage)
         return front
 
     @cached_property
@@ -147,8 +142,7 @@ class Reach:
         """The front of all that follows a layer, at the exits of its last stage; None where nothing can follow."""
         last = stages[-1]
         if layer == self.n_layers - 1:
-            to_host = [self.tables.to_host(n * last.options.handed_on_bits) for n in last.exits]
-            return np.repeat(np.array(to_host)[:, None], self._n_bram18 + 1, axis=1)
+            return level(self._streams.to_host(last.exits, last.options.handed_on_bits), self._n_bram18)
         if behind is None:
             return None
         streams = self._streams.between(last.exits, behind.entries, last.options.handed_on_bits)
@@ -160,34 +154,25 @@ class Reach:
         if found is not None:
             return found
         layer, bits = len(prefix) - 1, prefix[-1]
-        before = self._reach(prefix[:-1]) if layer else None
-        stages = self._stages_of(layer, before.act if before else None, bits)
+        if layer:
+            self._reach(prefix[:-1])  # the first layer at fault is the one to name
+        stages = self._stages_of(layer, prefix[-2].act if layer else None, bits)
         if stages is None:
             raise ValueError(f"{bits} in layer {self.tables.layers[layer]!r} is not feasible")
-        if before is None:
-            entering = [self.tables.from_host(n * stages[0].options.read_bits) for n in stages[0].entries]
-            front = np.repeat(np.array(entering)[:, None], self._n_bram18 + 1, axis=1)
-        else:
-            streams = self._streams.between(before.exits, stages[0].entries, before.element_bits)
-            front = cheapest(before.front, streams)
-        for i, stage in enumerate(stages):
-            if i:
-                previous = stages[i - 1]
-                streams = self._streams.between(previous.exits, stage.entries, previous.options.handed_on_bits)
-                front = cheapest(front, streams)
-            front = through(front, stage)
+        front = through(self._entering(prefix[:-1], stages[0].entries, stages[0].options.read_bits), stages[0])
+        for stage, link in zip(stages[1:], self._streams.along(stages), strict=True):
+            front = through(cheapest(front, link), stage)
         last = stages[-1]
-        found = _Reached(front, last.exits, bits.act, last.options.handed_on_bits)
+        found = _Reached(front, last.exits, last.options.handed_on_bits)
         self._reached[prefix] = found
         return found
 
-    def _entering(self, prefix: tuple[LayerBits, ...], here: _Here) -> Front:
-        """The front of a prefix at the entries of the next layer."""
+    def _entering(self, prefix: tuple[LayerBits, ...], entries: tuple[int, ...], element_bits: int) -> Front:
+        """The front of a prefix, or of the host before any layer, at the entries of the next layer."""
         if not prefix:
-            entering = [self.tables.from_host(n * here.element_bits) for n in here.entries]
-            return np.repeat(np.array(entering)[:, None], self._n_bram18 + 1, axis=1)
+            return level(self._streams.from_host(entries, element_bits), self._n_bram18)
         reached = self._reach(prefix)
-        return cheapest(reached.front, self._streams.between(reached.exits, here.entries, reached.element_bits))
+        return cheapest(reached.front, self._streams.between(reached.exits, entries, reached.element_bits))
 
     def _next(self, prefix: tuple[LayerBits, ...]) -> tuple[_Here | None, NDArray[np.float64]]:
         """The next layer, and for each of its choices the fewest LUT of the whole network for all block RAM."""
@@ -195,7 +180,8 @@ class Reach:
         here = self._from_here[len(prefix)].get(act)
         if here is None or self._limits.bram18 < 0:
             return None, np.empty(0)
-        return here, (self._entering(prefix, here) + here.needed[:, :, ::-1]).min(axis=(1, 2))
+        entering = self._entering(prefix, here.entries, here.element_bits)
+        return here, (entering + here.needed[:, :, ::-1]).min(axis=(1, 2))
 
     def feasible_bits(self, prefix: Sequence[LayerBits] = ()) -> tuple[LayerBits, ...]:
         """The bits that the next layer may take, in order; empty only if the constraint cannot be met at all.
@@ -217,7 +203,7 @@ class Reach:
             here = self._from_here[len(prefix)].get(prefix[-1].act if prefix else None)
             if here is None:
                 return Leeway(0.0, 0.0)
-            needed, entering = here.needed.min(axis=0), self._entering(prefix, here)
+            needed, entering = here.needed.min(axis=0), self._entering(prefix, here.entries, here.element_bits)
             n = self._n_bram18 + 1
             whole = np.array([(entering[:, : b + 1] + needed[:, b::-1]).min() for b in range(n)])
         enough = np.flatnonzero(whole <= self._limits.lut)
@@ -229,7 +215,7 @@ class Reach:
     def _whole(self, policy: tuple[LayerBits, ...]) -> NDArray[np.float64]:
         """Fewest LUT of a whole policy for every amount of block RAM."""
         reached = self._reach(policy)
-        to_host = np.array([self.tables.to_host(n * reached.element_bits) for n in reached.exits])
+        to_host = self._streams.to_host(reached.exits, reached.element_bits)
         return (reached.front + to_host[:, None]).min(axis=0)  # type: ignore[no-any-return]
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -66,6 +67,17 @@ class BitPolicy(Mapping[str, LayerBits]):
     def uniform(cls, specs: Iterable[LayerSpec], weight: int, act: int) -> BitPolicy:
         """The policy that gives every layer of `specs` the same bits."""
         return cls((s.name, LayerBits(weight, act if s.has_act else None)) for s in specs)
+
+    @classmethod
+    def draw(
+        cls, specs: Iterable[LayerSpec], rng: random.Random, min_bits: int = MIN_BITS,
+        max_weight: int = MAX_BITS, max_act: int = MAX_BITS,
+    ) -> BitPolicy:  # fmt: skip
+        """A random policy: every width from `min_bits` to `max_weight` or `max_act` alike."""
+        return cls(
+            (s.name, LayerBits(rng.randint(min_bits, max_weight), rng.randint(min_bits, max_act) if s.has_act else None))
+            for s in specs
+        )
 
     def __getitem__(self, name: str) -> LayerBits:
         return self._layers[name]

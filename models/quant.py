@@ -121,6 +121,10 @@ class WeightQuant(_TensorQuant):
             return _Sign.apply(x, self.step, float("inf"))  # type: ignore[no-any-return, no-untyped-call]
         return _RoundPassThrough.apply(x, self.step, -self.high, self.high)  # type: ignore[no-any-return, no-untyped-call]
 
+    def integers(self, weight: Tensor) -> Tensor:
+        """The integers that weights (any shape) are multiples of the step by."""
+        return self.quantize(weight).div(self.step).round_()
+
 
 class ActQuant(_TensorQuant):
     """Unsigned activations of 2..8 bits behind a ReLU; 1 bit: ±1 without a ReLU.
@@ -175,7 +179,7 @@ def integer_weights(weight: Tensor, bits: int) -> Tensor:
     """The integers that weights of a calibrated layer become: within ±(2^(bits-1)-1), for 1 bit -1 or +1."""
     quantizer = WeightQuant(bits)
     quantizer.calibrate(weight)
-    return quantizer.quantize(weight).div(quantizer.step).round_()
+    return quantizer.integers(weight)
 
 
 class _IntWeights(Int8WeightPerTensorFloat):
@@ -242,7 +246,7 @@ def weight_quantizers(network: nn.Module) -> list[tuple[WeightQuant, Tensor]]:
 @torch.no_grad()
 def quantized_integers(network: nn.Module) -> list[Tensor]:
     """The integer weights of every layer of a calibrated quantized network, in order, in the weights' shapes."""
-    return [q.quantize(w).div(q.step).round_() for q, w in weight_quantizers(network)]
+    return [q.integers(w) for q, w in weight_quantizers(network)]
 
 
 def act_quantizers(network: nn.Module) -> list[ActQuant]:

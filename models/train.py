@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from models import quant
-from models.data import ImageSet
+from models.data import ImageSet, SearchSplits, dataset_info
 from models.errors import TrainingError
 
 EVAL_BATCH = 256
@@ -48,6 +48,13 @@ class Recipe:
     def n_steps(self) -> int:
         """Optimizer steps; a started batch is counted."""
         return max(1, math.ceil(self.n_images / self.batch_size))
+
+
+def fitted(recipe: Recipe, splits: SearchSplits, max_epochs: int) -> Recipe:
+    """A recipe with a data set's augmentation, and no more images than `max_epochs` passes over its train split."""
+    augmentation = dataset_info(splits.dataset)
+    n_images = min(recipe.n_images, max_epochs * len(splits.train))
+    return replace(recipe, n_images=n_images, shift=augmentation.shift, flip=augmentation.flip)
 
 
 def scale_images(x: Tensor) -> Tensor:

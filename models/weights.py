@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.data import SearchSplits, dataset_info
+from models.data import SearchSplits
 from models.errors import WeightsError
 from models.files import whole_file
 from models.policy import BitPolicy
 from models.registry import ModelInfo, get_model
-from models.train import accuracy, train
+from models.train import accuracy, fitted, train
 
 SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
@@ -67,13 +67,7 @@ def pretrain(
         seed: of everything random.
         progress: called after every step with steps done, steps in all, the step's loss.
     """
-    augmentation = dataset_info(splits.dataset)
-    recipe = replace(
-        info.pretraining,
-        n_images=min(info.pretraining.n_images, MAX_EPOCHS * len(splits.train)),
-        shift=augmentation.shift,
-        flip=augmentation.flip,
-    )
+    recipe = fitted(info.pretraining, splits, MAX_EPOCHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = info.build(None, splits.n_classes)

@@ -13,7 +13,7 @@ from hls.cost import CostTables
 from hls.estimators import tabulate
 from models.data import digits, make_splits
 from models.export import write_qonnx
-from models.policy import BitPolicy, LayerBits
+from models.policy import BitPolicy
 from models.probe import probe_layers
 from models.quant import integer_weights
 from models.registry import get_model
@@ -49,10 +49,7 @@ class Network:
         return BitPolicy.uniform(self.specs, bits, bits)
 
     def random_policy(self, rng: random.Random, low: int = 1, high: int = 8) -> BitPolicy:
-        def draw() -> int:
-            return rng.randint(low, high)
-
-        return BitPolicy({s.name: LayerBits(draw(), draw() if s.has_act else None) for s in self.specs})
+        return BitPolicy.draw(self.specs, rng, low, high, high)
 
     def tables(self, board: Board) -> CostTables:
         weights = {s.name: self.float.get_submodule(s.name).get_parameter("weight").detach() for s in self.specs}
