@@ -14,21 +14,21 @@ export OMP_WAIT_POLICY = PASSIVE
 
 # a variable that is set becomes the flag of the same name
 flag = $(if $($(1)),--$(2) $($(1)))
-COMMON := --model $(MODEL) --dataset $(DATASET) --seed $(SEED)
+COMMON := --model $(MODEL) --dataset "$(DATASET)" --seed $(SEED)
 SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,RUN,run) $(call flag,TRIALS,trials) \
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,SEARCHER,searcher) \
-          $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads)
+          $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate pretrain test test-slow bench-estimate bench-folding lint format type arch check clean
+.PHONY: help setup search estimate pretrain test test-slow bench-estimate bench-folding bench-train lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: MODEL=cnv|tfc BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits DATA_DIR RUN TRIALS SEED"
-	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS"
+	@echo "  variables: MODEL=cnv|tfc BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
+	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
 
 setup: $(STAMP) ## make .venv, once
 
@@ -48,7 +48,7 @@ estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json,
 	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
-	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads)
+	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -61,6 +61,9 @@ bench-estimate: $(STAMP) ## how much faster the tables are than FINN's flow
 
 bench-folding: $(STAMP) ## how much faster our foldings are than FINN's SetFolding
 	$(BIN)/python -m benchmarks.bench_folding
+
+bench-train: $(STAMP) ## how fast quantized networks train and switch bits, beside float and stock Brevitas
+	$(BIN)/python -W ignore -m benchmarks.bench_train
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,9 +24,7 @@ from flow.config import SearchSettings
 from flow.constraint import Constraint
 from flow.estimation import estimator_of
 from flow.progress import SilentListener
-from hls.chain import Streams
 from hls.finn_backend import estimate_with_flow
-from hls.folding import chain_of, fastest_folding
 from hls.options import layer_keys
 from hls.reach import Reach
 from models.policy import BitPolicy, LayerBits
@@ -35,6 +35,13 @@ def seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
+
+
+def import_seconds(modules: str) -> float:
+    """Wall seconds of an import in a process of its own, the least of five."""
+    program = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True) for _ in range(5)]
+    return min(float(run.stdout) for run in runs)
 
 
 def main() -> None:
@@ -50,7 +57,6 @@ def main() -> None:
     board, tables, limits = evaluator.constraint.board, evaluator.tables, evaluator.constraint.limits
     rng = random.Random(0)
     policies = [BitPolicy.draw(evaluator.specs, rng) for _ in range(arguments.n)]
-    streams = Streams(tables)
 
     flow = []
     with TemporaryDirectory() as folder:
@@ -60,18 +66,18 @@ def main() -> None:
             flow.append(seconds(lambda: estimate_with_flow(onnx, board, target_fps=1000)))
     finn = statistics.median(flow[1:])
 
-    def whole(policy: BitPolicy) -> None:
-        fastest_folding(tables, policy, limits, board.clock_mhz, "", streams)
-
-    first = [seconds(lambda p=p: whole(p)) for p in policies]
-    again = [seconds(lambda p=p: whole(p)) for p in policies]
-    target = board.clock_mhz * 1e6 / 500
-    designs = [seconds(lambda p=p: chain_of(tables, p, limits, streams).design(target)) for p in policies]
+    folding = evaluator.foldings
+    folding.fastest(BitPolicy.uniform(evaluator.specs, 2, 2), limits)  # compiles the search, once on a machine
+    first = [seconds(partial(folding.fastest, p, limits)) for p in policies]
+    again = [seconds(partial(folding.fastest, p, limits)) for p in policies]
     keys = [(i, key) for p in policies for i, key in enumerate(layer_keys(p))]
-    look_ups = [seconds(lambda i=i, key=key: tables.options(i, key)) for i, key in keys]
+    look_ups = [seconds(partial(tables.sections, i, key)) for i, key in keys]
     constraint = Constraint(board, 1000 if arguments.model == "cnv" else 500_000, 0.85)
     reach = Reach(tables, limits, constraint.max_cycles)
     filled = seconds(reach.feasible_bits)
+    for p in policies:
+        reach.cost(list(p.values()))
+    fixed = [seconds(partial(reach.cost, list(p.values()))) for p in policies]
     decisions = []
     for _ in range(arguments.n):
         prefix: list[LayerBits] = []
@@ -79,13 +85,15 @@ def main() -> None:
             decisions.append(seconds(partial(reach.feasible_bits, prefix)))
             prefix.append(rng.choice(reach.feasible_bits(prefix)))
 
+    torch_s, hls_s = import_seconds("torch"), import_seconds("torch, hls.estimators, hls.reach")
+    print(f"import of torch {torch_s:.2f} s, of hls beyond it {hls_s - torch_s:.2f} s")
     print(f"{arguments.model}, {arguments.n} random policies")
     print(f"FINN's whole flow on {arguments.flow} of them: {finn:.2f} s a policy")
     print(f"reach filled once: {filled:.1f} s")
     for what, times in (
         ("look-up of one layer's options", look_ups),
         ("bits a layer may take (reach)", decisions),
-        ("cheapest design at a fixed frame rate", designs),
+        ("whole policy at a fixed frame rate", fixed),
         ("fastest folding, tables filled", again),
         ("fastest folding, first time", first),
     ):

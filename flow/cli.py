@@ -25,10 +25,17 @@ USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # t
 
 Model = Annotated[str, typer.Option(help="cnv or tfc")]
 BoardName = Annotated[str, typer.Option(help="pynq-z2 or another board's name, or your own as a path to a TOML file")]
-Dataset = Annotated[str, typer.Option(help="cifar10, mnist, fashion_mnist, digits; auto: the model's own, else digits")]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="cifar10, mnist, fashion_mnist, digits; your own as a path to an image folder or .npz; "
+        "auto: the model's own, else digits"
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
+Device = Annotated[str, typer.Option(help="for training: auto (the GPU where there is one), cpu, cuda or cuda:<n>")]
 Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
 
 
@@ -59,6 +66,7 @@ def search(
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
     from flow.pipeline import search as run_search
@@ -67,6 +75,7 @@ def search(
     settings = _settings(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
+        device=device,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
@@ -135,12 +144,13 @@ def pretrain(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="the weights file; where shipped weights are unless given")] = None,
     threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Train a model's float weights from scratch, for searches to start from."""
     from flow.pipeline import pretrain_weights
     from flow.progress import ConsoleListener
 
-    settings = _settings(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads)
+    settings = _settings(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads, device=device)
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         path, weights, test_accuracy = pretrain_weights(settings, out, listener)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")

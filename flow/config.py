@@ -11,6 +11,7 @@ from boards.registry import get_board
 from flow.errors import SettingsError
 from flow.searchers import check_searcher
 from models.data import dataset_info
+from models.device import resolve_device
 from models.registry import get_model
 
 DEFAULT_TRIALS = 30
@@ -33,7 +34,7 @@ class SearchSettings(BaseModel):
     """What a search is asked to do.
 
     Attributes:
-        model, board, dataset, searcher: names; `dataset` may be "auto", `board` the path of a TOML file.
+        model, board, dataset, searcher: names; `dataset` may be "auto" or a path, `board` the path of a TOML file.
         data_dir: where `<name>.npz` files are; $DATA_DIR, else `data`.
         run_dir: where results go; None for `runs/<model>-<board>`.
         n_trials: trials in all, those of an interrupted run counted; 1 or more.
@@ -43,6 +44,7 @@ class SearchSettings(BaseModel):
         retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
+        device: for training: auto (the GPU where there is one), cpu, cuda or cuda:<number>.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +62,14 @@ class SearchSettings(BaseModel):
     retrain_images: int = 2048
     final_images: int = 50_000
     threads: int | None = None
+    device: str = "auto"
 
     def check(self) -> None:
         """Look at every name and range before anything is loaded.
 
         Raises:
             UnknownModelError, UnknownBoardError, UnknownDatasetError: a name; the text holds the nearest.
+            DeviceError: no such device here.
             SettingsError: a value outside its range.
         """
         get_model(self.model)
@@ -73,6 +77,7 @@ class SearchSettings(BaseModel):
         if self.dataset != "auto":
             dataset_info(self.dataset)
         check_searcher(self.searcher)
+        resolve_device(self.device)
         if not 0 <= self.seed <= MAX_SEED:
             raise SettingsError(f"SEED is {self.seed}; a whole number from 0 to {MAX_SEED} is wanted")
         for name, value in (
@@ -92,4 +97,4 @@ class SearchSettings(BaseModel):
     @property
     def directory(self) -> Path:
         """The run directory."""
-        return self.run_dir or Path("runs") / f"{self.model}-{Path(self.board).stem}"
+        return self.run_dir or Path("runs") / f"{self.model}-{Path(self.board).stem}".replace(":", "-")

@@ -9,7 +9,7 @@ from boards.board import Board, Resources
 from flow.errors import ConstraintError, SettingsError
 from hls.cost import CostTables
 from hls.reach import Reach, fewest_cycles
-from hls.types import Estimate
+from hls.types import Estimate, cycles_at
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Constraint:
         return Resources(c.lut * share, c.ff * share, c.bram18 * share, c.dsp * share)
 
     @property
-    def max_cycles(self) -> float:
+    def max_cycles(self) -> int:
         """Cycles a frame that no node may exceed."""
-        return self.board.clock_mhz * 1e6 / self.min_fps
+        return cycles_at(self.min_fps, self.board.clock_mhz)
 
     def violation(self, estimate: Estimate) -> float:
         """How far an estimate is from keeping to it; at most 0 if it keeps (Optuna's sign).
@@ -52,7 +52,8 @@ class Constraint:
         It is the largest relative excess over the frame rate and the limit of each resource.
         """
         shares = estimate.resources.share_of(self.limits).values()
-        return max(self.min_fps / estimate.fps - 1, *(share - 1 for share in shares))
+        slow = self.min_fps / estimate.fps - 1
+        return max(slow if slow > 1e-9 else min(slow, 0.0), *(share - 1 for share in shares))  # a rounding error is forgiven
 
     def describe(self, estimate: Estimate) -> str:
         """What to say of an estimate in a table: that it fits, or what is in the way."""

@@ -34,13 +34,14 @@ FEATURES = (
     "previous_act_bits",
     "lut_left",
     "bram18_left",
+    "dsp_left",
 )
 """Names of an observation's values, in order; `Decisions.observe` explains them."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One layer's decision, as a replay buffer keeps it: seen (13,), action (2,), what it led to (13,)."""
+    """One layer's decision, as a replay buffer keeps it: seen (14,), action (2,), what it led to (14,)."""
 
     observation: NDArray[np.float32]
     action: NDArray[np.float32]
@@ -79,19 +80,19 @@ class Decisions:
         return len(self.specs)
 
     def observe(self, prefix: Sequence[LayerBits]) -> NDArray[np.float32]:
-        """What is seen when the layers of `prefix` are decided, (13,) values in 0..1.
+        """What is seen when the layers of `prefix` are decided, (14,) values in 0..1.
 
         The first nine describe the next layer and are scaled to 0..1 over the network: its index,
         whether it is linear, channels in and out (log), kernel and input size, parameters and
         multiply-accumulates (log), and the standard deviation of its float weights. Then come the
         previous layer's weight and activation bits over 8 (before the first layer those of the
-        image, 8), and the shares of the LUT and block RAM limits that are left if the remaining
+        image, 8), and the shares of the LUT, block RAM and DSP limits that are left if the remaining
         layers take the cheapest bits. Behind the last layer the first nine are its own.
         """
         fixed = self._fixed[min(len(prefix), self.n_layers - 1)]
         weight, act = (prefix[-1].weight, prefix[-1].act or 0) if prefix else (MAX_BITS, MAX_BITS)
         left = self.reach.leeway(prefix)
-        return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18], np.float32)
+        return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18, left.dsp], np.float32)
 
     def choose(self, prefix: Sequence[LayerBits], action: NDArray[np.floating]) -> LayerBits:
         """The bits that an action (2,) in -1..1 stands for: weights first, then activations.

@@ -31,7 +31,7 @@ class BitwidthEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     second value means nothing.
 
     ## Observation space
-    `Box(0, 1, (13,))`, each value explained at `flow.decision.Decisions.observe`:
+    `Box(0, 1, (14,))`, each value explained at `flow.decision.Decisions.observe`:
 
     | index | value |
     |---|---|

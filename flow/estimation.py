@@ -20,9 +20,7 @@ from flow.evaluator import Evaluator
 from flow.pipeline import find_splits, find_weights, untrained
 from flow.progress import Listener
 from hls.equality import differences
-from hls.estimators import TABLES
 from hls.finn_backend import estimate_with_flow
-from hls.folding import folding_front, leanest_folding
 from hls.types import Estimate
 from models.policy import BitPolicy
 from models.registry import get_model
@@ -69,7 +67,7 @@ def estimate_policy(evaluator: Evaluator, policy: BitPolicy, min_fps: float | No
     constraint = evaluator.constraint
     if min_fps is None:
         return evaluator.estimator.estimate(policy, constraint.limits)
-    found = leanest_folding(evaluator.tables, policy, constraint.limits, min_fps, constraint.board.clock_mhz, TABLES)
+    found = evaluator.foldings.leanest(policy, constraint.limits, min_fps)
     if found is None:
         raise SettingsError(f"MIN_FPS is {min_fps:g}; no folding of {policy} is that fast, whatever it takes; ask for less")
     return found
@@ -82,8 +80,7 @@ def front_of(evaluator: Evaluator, policy: BitPolicy) -> list[Estimate]:
         PolicyError: the policy does not fit the network.
     """
     policy.check_against(evaluator.specs)
-    constraint = evaluator.constraint
-    return folding_front(evaluator.tables, policy, constraint.limits, constraint.board.clock_mhz, TABLES)
+    return evaluator.foldings.front(policy, evaluator.constraint.limits)
 
 
 def front_table(front: list[Estimate], capacity: Resources) -> Table:
@@ -119,7 +116,9 @@ def check_against_flow(
         with TemporaryDirectory(prefix="bitloop-check-") as folder:
             onnx = Path(folder) / "network.onnx"
             evaluator.export_untrained(policy, onnx)
-            finn = estimate_with_flow(onnx, evaluator.constraint.board, folding=mine.folding)
+            finn = estimate_with_flow(
+                onnx, evaluator.constraint.board, folding=mine.folding, implementations=mine.implementations
+            )
         found = differences(mine, finn)
         n_differences += len(found)
         on_policy(number, policy, found)

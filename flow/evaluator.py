@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -50,15 +51,19 @@ class Evaluator:
         constraint: on which board, and how fast.
         retrain_images: images of the brief retraining; at most two epochs are done.
         seed: of every retraining.
+        device: where networks are trained and scored.
     """
 
     def __init__(
-        self, weights: Pretrained, splits: SearchSplits, constraint: Constraint, retrain_images: int, seed: int
-    ) -> None:
+        self, weights: Pretrained, splits: SearchSplits, constraint: Constraint, retrain_images: int, seed: int,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
         self.weights = weights
         self.splits = splits
         self.constraint = constraint
         self.seed = seed
+        self._device = device or torch.device("cpu")
+        self._network: nn.Sequential | None = None
         self._recipe = self._fitted(retrain_images, MAX_RETRAIN_EPOCHS)
         self._scores: dict[BitPolicy, Score] = {}
         self._info = get_model(weights.model)
@@ -71,14 +76,26 @@ class Evaluator:
             lambda layer, bits: as_matrix(integer_weights(parameters[layer], bits)),
             constraint.board,
         )
-        self.estimator: Estimator = TableEstimator(self.tables, constraint.board)
+        tables = TableEstimator(self.tables, constraint.board)
+        self.estimator: Estimator = tables
+        self.foldings = tables.foldings
 
     def _fitted(self, n_images: int, max_epochs: int) -> Recipe:
         return fitted(replace(RETRAINING, n_images=n_images), self.splits, max_epochs)
 
     def quantized(self, policy: BitPolicy) -> nn.Sequential:
-        """The calibrated network with a policy's bits, not yet retrained."""
-        network = self.weights.quantized(policy)
+        """The calibrated network with a policy's bits, not yet retrained; a new one every time."""
+        return self._calibrated(self.weights.quantized(policy).to(self._device))
+
+    def _switched(self, policy: BitPolicy) -> nn.Sequential:
+        """The same, but the one network that all trials share: its bits are changed in place."""
+        if self._network is None:
+            self._network = self.weights.quantized(policy).to(self._device)
+        else:
+            self.weights.requantize(self._network, policy)
+        return self._calibrated(self._network)
+
+    def _calibrated(self, network: nn.Sequential) -> nn.Sequential:
         calibrate(network, self.splits.train.first(N_CALIBRATION_IMAGES))
         return network
 
@@ -101,7 +118,7 @@ class Evaluator:
         return self._scores[policy]
 
     def _briefly_retrained_accuracy(self, policy: BitPolicy) -> float:
-        network = self.quantized(policy)
+        network = self._switched(policy)
         try:
             train(network, self.splits.train, self._recipe, self.seed)
         except TrainingError:

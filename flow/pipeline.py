@@ -23,15 +23,16 @@ from flow.study import run_trials
 from flow.trial import Trial, best_trial
 from hls.finn_backend import estimate_with_flow
 from models.data import SearchSplits, Splits, load_splits
+from models.device import prepare_process, resolve_device
 from models.download import choose_dataset
 from models.policy import BitPolicy
 from models.registry import ModelInfo, get_model
 from models.train import accuracy
 from models.weights import (
-    SHIPPED,
     Pretrained,
     pretrain,
     read_pretrained,
+    shipped_path,
     shipped_weights,
     write_pretrained,
     write_state,
@@ -41,11 +42,13 @@ UNIFORM_BITS = (8, 4, 2)
 
 
 def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listener) -> Splits:
-    """The splits of a data set by name or "auto", as `choose_dataset` explains it."""
+    """The splits of a data set by name, path or "auto", as `choose_dataset` explains it."""
     choice = choose_dataset(dataset, model.dataset, data_dir)
     if choice.note:
         listener.note(choice.note)
-    return load_splits(choice.name, data_dir, model.input_shape)
+    return load_splits(
+        choice.name, data_dir, model.input_shape, lambda done, total: listener.advance("reading images", done, total)
+    )
 
 
 def find_weights(model: ModelInfo, splits: SearchSplits, own: Path | None, seed: int) -> Pretrained | None:
@@ -59,10 +62,11 @@ def find_weights(model: ModelInfo, splits: SearchSplits, own: Path | None, seed:
     return None
 
 
-def _pretrain(model: ModelInfo, splits: SearchSplits, seed: int, listener: Listener) -> Pretrained:
-    return pretrain(
-        model, splits, seed, lambda done, total, loss: listener.advance("pretraining", done, total, f"loss {loss:.3f}")
-    )
+def _pretrain(model: ModelInfo, splits: SearchSplits, settings: SearchSettings, listener: Listener) -> Pretrained:
+    def progress(done: int, total: int, loss: float) -> None:
+        listener.advance("pretraining", done, total, f"loss {loss:.3f}")
+
+    return pretrain(model, splits, settings.seed, progress, resolve_device(settings.device))
 
 
 def untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
@@ -80,14 +84,14 @@ def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Liste
         The file, the weights, and the float network's accuracy on the test split, 0..1.
     """
     settings.check()
-    torch.set_num_threads(settings.n_threads)
+    prepare_process(settings.n_threads)
     model = get_model(settings.model)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
-    path = out or SHIPPED / f"{model.name}-{splits.dataset}.pt"
+    path = out or shipped_path(model.name, splits.dataset)
     if path.is_dir():
         raise SettingsError(f"OUT={path} is a directory; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = _pretrain(model, splits.for_search(), settings.seed, listener)
+    weights = _pretrain(model, splits.for_search(), settings, listener)
     write_pretrained(weights, path)
     return path, weights, accuracy(weights.network(), splits.test)
 
@@ -115,7 +119,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
         Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
     """
     settings.check()
-    torch.set_num_threads(settings.n_threads)
+    prepare_process(settings.n_threads)
     model = get_model(settings.model)
     min_fps = model.min_fps if settings.min_fps is None else settings.min_fps
     constraint = Constraint(get_board(settings.board), min_fps, settings.max_utilisation)
@@ -125,27 +129,34 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
         dataset = str(run.identity.get("DATASET", dataset))  # what "auto" came to when the run began
     run.check(_identity(settings, dataset, constraint))
     splits = find_splits(model, dataset, settings.data_dir, listener)
+    identity = _identity(settings, splits.dataset if dataset == "auto" else dataset, constraint)
+    if splits.dataset != identity["DATASET"]:
+        identity["DATA"] = splits.dataset  # a user's own, whose content may change while its path does not
+    run.check(identity)
 
     seen = splits.for_search()
     weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
         check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint)
-        weights = _pretrain(model, seen, settings.seed, listener)
+        weights = _pretrain(model, seen, settings, listener)
         write_pretrained(weights, run / "pretrained.pt")
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
-    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed)
+    device = resolve_device(settings.device)
+    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device)
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
-    run.claim(_identity(settings, splits.dataset, constraint))
+    run.claim(identity)
     searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
     store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
+
+    data = {"classes": list(splits.classes), "preparation": splits.preparation and splits.preparation.to_dict()}
 
     def outcome(trials: list[Trial]) -> Outcome:
         best = best_trial(trials)
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
-            len(trials), best, best.estimate, weights.search_accuracy,
+            len(trials), best, best.estimate, weights.search_accuracy, data=data,
         )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
@@ -207,7 +218,9 @@ def _finish(
     board = evaluator.constraint.board
     refolded = evaluator.refold(policy, network)
     layer_of = {n.node: n.layer for n in refolded.nodes}
-    checked = estimate_with_flow(run / "model.onnx", board, folding=refolded.folding, layer_of=layer_of)
+    checked = estimate_with_flow(
+        run / "model.onnx", board, folding=refolded.folding, implementations=refolded.implementations, layer_of=layer_of
+    )
     done = replace(
         found,
         estimate=replace(checked, corrections=refolded.corrections),

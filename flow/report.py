@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from boards.board import Resources
@@ -32,6 +33,7 @@ class Outcome:
         float_accuracy: of the float network, on the search split.
         search_accuracy, test_accuracy: after the final retraining, 0..1; None before it.
         uniform: the uniform policies it is compared with.
+        data: names of the classes, and how images were prepared (`models.preparation.Preparation`).
     """
 
     identity: dict[str, Any]
@@ -46,6 +48,7 @@ class Outcome:
     search_accuracy: float | None = None
     test_accuracy: float | None = None
     uniform: tuple[UniformResult, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         "policy": {name: {"weight": b.weight, "act": b.act} for name, b in o.best.policy.items()},
         "policy_digest": o.best.policy.digest,
         "folding": o.estimate.folding,
+        "implementations": {n: str(b) for n, b in zip(o.best.policy, o.estimate.implementations, strict=True)},
         "estimate": {
             "method": o.estimate.method,
             "meets_constraint": o.constraint.violation(o.estimate) <= 0,
@@ -88,6 +92,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
             "final_search": o.search_accuracy,
             "final_test": o.test_accuracy,
         },
+        "data": o.data,
         "trial": o.best.number,
         "n_trials": o.n_trials,
         "final_images": o.final_images,
@@ -111,6 +116,7 @@ def _percent(share: float | None) -> str:
 def _layer_rows(o: Outcome) -> list[list[object]]:
     cycles, used = o.estimate.cycles_per_layer(), o.estimate.resources_per_layer()
     unit = {n.layer: n.folding for n in o.estimate.nodes if n.op_type.startswith("MVAU")}
+    built = dict(zip(o.best.policy, o.estimate.implementations, strict=True))
     slowest = max(cycles.values())
     rows: list[list[object]] = []
     for s in o.specs:
@@ -118,9 +124,9 @@ def _layer_rows(o: Outcome) -> list[list[object]]:
         rows.append(
             [
                 s.name, bits.weight, "–" if bits.act is None else bits.act,
-                f"{s.n_params:,}", f"{s.n_macs:,}", folding["PE"], folding["SIMD"], folding["ram_style"],
+                f"{s.n_params:,}", f"{s.n_macs:,}", built[s.name], folding["PE"], folding["SIMD"], folding["ram_style"],
                 f"{cycles[s.name]:,}" + (" ◀ slowest" if cycles[s.name] == slowest else ""),
-                f"{used[s.name].lut:,.0f}", f"{used[s.name].bram18:.0f}",
+                f"{used[s.name].lut:,.0f}", f"{used[s.name].bram18:.0f}", f"{used[s.name].dsp:.0f}",
             ]
         )  # fmt: skip
     return rows
@@ -178,12 +184,13 @@ def summary(o: Outcome) -> str:
         f"Mean {weight_bits(o.best.policy, o.specs):.2f} bits a weight. Digest {o.best.policy.digest}.",
         "",
         *_table(
-            ["layer", "weight bits", "activation bits", "parameters", "MACs", "PE", "SIMD", "weights in",
-             "cycles a frame", "LUT", "BRAM18"],
+            ["layer", "weight bits", "activation bits", "parameters", "MACs", "unit", "PE", "SIMD", "weights in",
+             "cycles a frame", "LUT", "BRAM18", "DSP"],
             _layer_rows(o),
         ),
         "",
-        f"Together {o.estimate.resources.lut:,.0f} LUT and {o.estimate.resources.bram18:.0f} BRAM18: "
+        f"Together {o.estimate.resources.lut:,.0f} LUT, {o.estimate.resources.bram18:.0f} BRAM18 and "
+        f"{o.estimate.resources.dsp:.0f} DSP: "
         f"{o.estimate.fps:,.0f} fps, {o.estimate.latency_ms:.3g} ms for the first frame ({c.describe(o.estimate)}).",
         "",
         *_table(["of that", "LUT", "BRAM18", "DSP"], _origin_rows(o.estimate)),
@@ -207,4 +214,5 @@ def summary(o: Outcome) -> str:
 def command(identity: dict[str, Any], final_images: int, n_trials: int) -> str:
     """The make command of a run."""
     values = {**identity, "MIN_FPS": f"{identity['MIN_FPS']:.10g}", "FINAL_IMAGES": final_images, "TRIALS": n_trials}
-    return " ".join(["make search", *(f"{name}={value}" for name, value in values.items())])
+    told = (f"{name}={shlex.quote(str(value))}" for name, value in values.items() if name != "DATA")
+    return " ".join(["make search", *told])

@@ -142,7 +142,7 @@ class DDPGSearcher:
 
 
 def walk(decisions: Decisions, act: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> BitPolicy:
-    """One pass over the layers with an agent: observation (13,) to action (2,)."""
+    """One pass over the layers with an agent: observation (14,) to action (2,)."""
     prefix: list[LayerBits] = []
     for _ in range(decisions.n_layers):
         prefix.append(decisions.choose(prefix, act(decisions.observe(prefix))))

@@ -1,18 +1,19 @@
 """What FINN's estimate leaves out, item by item, each with its reason and source.
 
-FINN's operators count a matrix unit's multipliers, adders and weight memory and a sliding window's
-buffer. What follows is not in those figures. Every item is meant to be too much rather than too
-little: a search would exploit the opposite. None was checked against a synthesis yet;
-`hls.calibrate`, once there are measurements, is the place for that.
+FINN's operators count an HLS matrix unit's multipliers, adders and weight memory, a sliding window's
+buffer and the memory of thresholds of their own. What follows is not in those figures. Every item is
+meant to be too much rather than too little: a search would exploit the opposite. None was checked
+against a synthesis yet; `hls.calibrate`, once there are measurements, is the place for that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from boards.board import Resources
-from hls.finn_backend import HardwareGraph
+from hls.finn_operators import HardwareGraph, operator
 from hls.types import Correction
 
 # LUT that the state machine and handshake of a small HLS loop take: half of what FINN's model gives a whole matrix
@@ -43,10 +44,43 @@ def _merged_thresholds(graph: HardwareGraph, op: Any) -> Resources:
     """FINN counts a merged threshold unit only if told where its memory is; HLS puts small ones in LUT."""
     if op.attributes["noActivation"] or op.attributes["ram_style_thresholds"] == "distributed":
         return Resources()
-    # thresholds are counted a lane of PE, whatever SIMD is; at SIMD 1 FINN's rounding is the same for all of them
-    silent = type(op)(op.name, {**op.attributes, "SIMD": 1})
+    # thresholds are counted a lane of PE, whatever the rest is; with one rest FINN's rounding is the same for all
+    silent = type(op)(op.name, {**op.attributes, "SIMD": 1, "resType": "lut"})
     told = type(op)(op.name, {**silent.attributes, "ram_style_thresholds": "distributed"})
     return Resources(lut=graph.resources_of(told).lut - graph.resources_of(silent).lut)
+
+
+def replay_luts(op: Any) -> float:
+    """LUT of the buffer in which an RTL matrix unit keeps its input for the next rows of the matrix.
+
+    One of as many words as it takes SIMD to read the input, rounded up to a power of two, each SIMD
+    elements wide (finn-rtllib/mvu/replay_buffer.sv). Three bits of 64 such words take four LUT (Xilinx
+    UG474 and UG574, simple dual-port RAM64M).
+    """
+    a = op.attributes
+    if a["PE"] == a["MH"]:
+        return 0.0
+    folds = a["MW"] // a["SIMD"]
+    words: int = 2 ** math.ceil(math.log2(folds))
+    bits = int(a["SIMD"] * op.get_input_datatype(0).bitwidth())
+    return 4.0 * math.ceil(bits / 3) * math.ceil(words / 64)
+
+
+def _rtl_unit(graph: HardwareGraph, op: Any) -> Resources:
+    """FINN gives an RTL unit no LUT at all: what it gives an HLS one with DSP multipliers, and the replay buffer.
+
+    The RTL unit packs several products into a DSP slice and adds the lower ones up in LUT (finn-rtllib/mvu/mvu.sv,
+    add_multi.sv): an adder tree and an accumulator a row, as the formula for HLS has them.
+    """
+    twin = operator("MVAU_hls", op.name, {**op.attributes, "resType": "dsp"})
+    return Resources(lut=graph.luts_of(twin) + replay_luts(op))
+
+
+def _thresholds(_: HardwareGraph, op: Any) -> Resources:
+    """A comparator a lane and bit of the output, a LUT a bit, and the FIFO behind them (finn-rtllib/thresholding)."""
+    a, stages = op.attributes, op.get_output_datatype().bitwidth()
+    compared = op.get_input_datatype(1).bitwidth()
+    return Resources(lut=HLS_CONTROL_LUT + a["PE"] * stages * (compared + 1))
 
 
 def _pool(_: HardwareGraph, op: Any) -> Resources:
@@ -68,9 +102,46 @@ def _float_add(_: HardwareGraph, op: Any) -> Resources:
     return _float_lanes(op, FLOAT_ADD)
 
 
+def _requant(_: HardwareGraph, op: Any) -> Resources:
+    """A multiplication and an addition a lane (finn-rtllib/requant/hdl/requant.sv): two DSP slices, for inputs of any width.
+
+    Rounding and clipping take a LUT a bit of the input and of the output. Scale (25 bits), bias (44) and shift (7) of
+    every channel are in LUT RAM, 64 words of a bit to a LUT.
+    """
+    a = op.attributes
+    bits = op.get_input_datatype(0).bitwidth() + op.get_output_datatype().bitwidth()
+    constants = (25 + 44 + 7) * math.ceil(a["NumChannels"] / a["PE"] / 64)
+    return Resources(lut=HLS_CONTROL_LUT + a["PE"] * (bits + constants), dsp=2 * a["PE"])
+
+
+def _padding(_: HardwareGraph, op: Any) -> Resources:
+    """Counters of rows, columns and channels, and a multiplexer a bit of the stream (finn-rtllib/fmpadding)."""
+    return Resources(lut=HLS_CONTROL_LUT + op.get_instream_width(0))
+
+
+def _duplicate(_: HardwareGraph, op: Any) -> Resources:
+    """A register slice, a LUT a bit, for every copy of the stream."""
+    copies = op.attributes["NumOutputStreams"]
+    return Resources(lut=HLS_CONTROL_LUT + copies * op.get_outstream_width(0))
+
+
+def _label_select(_: HardwareGraph, op: Any) -> Resources:
+    """For every label kept a comparator, and multiplexers for its value and its number; a LUT a bit each."""
+    a = op.attributes
+    number = max(1, math.ceil(math.log2(a["Labels"])))
+    return Resources(lut=HLS_CONTROL_LUT + a["K"] * a["PE"] * (2 * op.get_input_datatype(0).bitwidth() + number))
+
+
 NODE_CORRECTIONS: dict[str, tuple[Callable[[HardwareGraph, Any], Resources], str]] = {
     "MVAU_hls": (_merged_thresholds, "thresholds merged into the unit, in LUT"),
+    "MVAU_rtl": (_rtl_unit, "adders, control, input buffer and weights in LUT RAM of the RTL unit"),
+    "Thresholding_rtl": (_thresholds, "comparators of the thresholds"),
+    "Requant_rtl": (_requant, "multiplier, adder and clipping a lane"),
+    "Requant_hls": (_requant, "multiplier, adder and clipping a lane"),
     "Pool_hls": (_pool, "the pool itself"),
+    "FMPadding_rtl": (_padding, "counters and multiplexer of the padding"),
+    "DuplicateStreams_hls": (_duplicate, "the copies of the stream"),
+    "LabelSelect_hls": (_label_select, "comparators of the labels"),
     "ElementwiseMul_hls": (_float_multiply, "integer to float and a float multiplier a lane"),
     "ElementwiseAdd_hls": (_float_add, "a float adder a lane"),
 }

@@ -7,19 +7,21 @@ are kept, keyed by node, weight bits and activation bits in and out. No formula 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from boards.board import Resources
+from boards.board import Family, Resources
+from hls.assembly import Figures, Names, assembled, figures
 from hls.corrections import FIFO_DEPTH, correct_node, correct_system
 from hls.errors import FoldingError, GraphError
-from hls.finn_backend import HardwareGraph, stream_luts
-from hls.matrix_unit import MAX_STREAM_BITS, MatrixUnits
-from hls.options import Folding, IntegerWeights, LayerKey, Options, act_type, divisors, layer_keys
-from hls.types import Correction, NodeEstimate
+from hls.finn_operators import HardwareGraph, stream_luts
+from hls.legal import DEFAULTS, MAX_STREAM_BITS, NodeFolding, divisors, folded_by, foldings_of
+from hls.matrix_unit import MatrixUnits
+from hls.options import IntegerWeights, LayerKey, Options, Section, act_type, layer_keys
+from hls.types import Correction, Implementation, NodeEstimate
 from models.policy import BitPolicy
 
 
@@ -32,24 +34,28 @@ class CostTables:
         layers: names of the network's layers, in order.
         integer_weights: what accumulators and weight types are sized for.
         host_port_bits: width of the memory port that the DMA engines use.
+        family: of the part.
 
     Raises:
         GraphError: the graph is not a chain of the nodes known here, one matrix unit a layer.
     """
 
     def __init__(
-        self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights, host_port_bits: int
-    ) -> None:
+        self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights, host_port_bits: int,
+        family: Family,
+    ) -> None:  # fmt: skip
         self._host_port_bits = host_port_bits
+        self._family = family
         self.layers = tuple(layers)
         self._graph = graph
         self._steps = self._split_into_steps()
         self._options: dict[tuple[Any, ...], Options] = {}
-        self._units = MatrixUnits(graph, self.layers, integer_weights)
+        self._figures: dict[int, Figures] = {}
+        self._units = MatrixUnits(graph, self.layers, integer_weights, family != "zynq-7000")
 
     def with_weights(self, integer_weights: IntegerWeights) -> CostTables:
         """The tables of the same network with other weights, empty."""
-        return CostTables(self._graph, self.layers, integer_weights, self._host_port_bits)
+        return CostTables(self._graph, self.layers, integer_weights, self._host_port_bits, self._family)
 
     def _split_into_steps(self) -> list[list[tuple[int, ...]]]:
         """For every layer, the node indices of each of its steps."""
@@ -78,11 +84,12 @@ class CostTables:
             raise GraphError(f"the graph has {n_units} matrix units for the {len(self.layers)} layers {', '.join(self.layers)}")
         return steps
 
-    def _attributes(self, index: int, layer: int, key: LayerKey) -> dict[str, Any]:
-        """Attributes of a node with the types that follow from its layer's bits."""
+    def _is_unit(self, step: tuple[int, ...]) -> bool:
+        return bool(self._graph.ops[step[0]].op_type.startswith("MVAU"))
+
+    def _node(self, index: int, layer: int, key: LayerKey) -> Any:
+        """A node that is no matrix unit, with the types that follow from its layer's bits."""
         op = self._graph.ops[index]
-        if op.op_type.startswith("MVAU"):
-            return self._units.attributes(index, layer, key)
         attributes = dict(op.attributes)
         if op.op_type.startswith("ConvolutionInputGenerator"):
             carried = key.handed_on_type if attributes["depthwise"] else act_type(key.act_in, key.weight)
@@ -90,78 +97,96 @@ class CostTables:
         elif op.op_type.startswith("Pool"):
             attributes |= {"InputDataType": key.handed_on_type, "OutputDataType": key.handed_on_type}
         elif op.op_type.startswith("ElementwiseMul"):  # behind the last unit: it reads the accumulator
-            unit = next(s[0] for s in self._steps[layer] if self._graph.ops[s[0]].op_type.startswith("MVAU"))
-            attributes["lhs_dtype"] = self._units.attributes(unit, layer, key)["accDataType"]
-        return attributes
+            (unit,) = (s[0] for s in self._steps[layer] if self._is_unit(s))
+            attributes["lhs_dtype"] = self._units.merged(unit, layer, key).attributes["accDataType"]
+        return self._graph.with_attributes(index, attributes)
 
-    def _foldings(self, step: tuple[int, ...], attributes: dict[str, Any]) -> list[tuple[dict[str, int | str], ...]]:
-        """Every folding FINN accepts of a step that is no matrix unit."""
-        op = self._graph.ops[step[0]]
-        if len(step) == 2:
-            return [({"SIMD": n, "parallel_window": 0}, {"PE": n}) for n in divisors(attributes["IFMChannels"])]
-        if op.op_type.startswith("ConvolutionInputGenerator"):
-            channels = attributes["IFMChannels"]
-            serial: list[tuple[dict[str, int | str], ...]] = [({"SIMD": n, "parallel_window": 0},) for n in divisors(channels)]
-            return [*serial, ({"SIMD": channels, "parallel_window": 1},)]
-        return [({"PE": n},) for n in divisors(int(op.get_normal_output_shape()[-1]))]
+    def _steps_of(self, layer: int, key: LayerKey) -> list[tuple[int, ...]]:
+        """The steps of a layer; the addition that follows a last layer counting matching bits is there only then."""
+        counting = act_type(key.act_in, key.weight) == "BINARY"
+        correction = layer == len(self.layers) - 1 and not counting
+        return [
+            s for s in self._steps[layer] if not (correction and self._graph.ops[s[0]].op_type.startswith("ElementwiseAdd"))
+        ]
 
-    def _other_options(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
-        attributes = [self._attributes(i, layer, key) for i in step]
-        ops = [self._graph.with_attributes(i, a) for i, a in zip(step, attributes, strict=True)]
-        rows, foldings = [], self._foldings(step, attributes[0])
+    def sections(self, layer: int, key: LayerKey) -> list[Section]:
+        """The parts of a layer's pipeline in the order of the data, each in the ways it can be built."""
+        out: list[Section] = []
+        for step in self._steps_of(layer, key):
+            if not self._is_unit(step):
+                out.append([[self._other(step, layer, key)]])
+            elif key.act_out is None:
+                out.append([[self._apart_unit(step[0], layer, key)]])
+            else:
+                merged = self._known((step, key), lambda i=step[0]: self._units.merged_options(i, layer, key))
+                out.append([[merged], [self._apart_unit(step[0], layer, key), self._thresholds(step[0], layer, key)]])
+        return out
+
+    def has_rtl(self, layer: int, key: LayerKey) -> bool:
+        """Whether FINN has an RTL matrix unit for a layer's bits on this part."""
+        (index,) = (s[0] for s in self._steps[layer] if self._is_unit(s))
+        return self._units.apart(index, layer, key, rtl=True) is not None
+
+    def widths(self, layer: int) -> tuple[int, ...]:
+        """Every number of elements a cycle that a layer may hand on, whatever its bits, in order."""
+        last = self._graph.ops[self._steps[layer][-1][-1]]
+        return divisors(int(last.get_normal_output_shape()[-1]))
+
+    def _known(self, name: tuple[Any, ...], make: Any) -> Options:
+        found = self._options.get(name)
+        if found is None:
+            self._options[name] = found = make()
+        return found
+
+    def _apart_unit(self, index: int, layer: int, key: LayerKey) -> Options:
+        return self._known((index, key.weight, key.act_in), lambda: self._units.apart_options(index, layer, key))
+
+    def _thresholds(self, index: int, layer: int, key: LayerKey) -> Options:
+        unit: Any = self._units.apart(index, layer, key, rtl=False)
+        name = (index, "thresholds", unit.attributes["accDataType"], key.act_out)
+        return self._known(name, lambda: self._tabulated([self._units.thresholds(unit, key)]))
+
+    def _other(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
+        """The options of a step that is no matrix unit."""
+        if self._graph.ops[step[0]].op_type.startswith("Elementwise"):
+            what: object = (key.weight, key.act_in)
+        else:  # a window carries one type, the unit's input or its output
+            what = key.act_out if len(step) == 2 else act_type(key.act_in, key.weight)
+        return self._known((step, what), lambda: self._tabulated([self._node(i, layer, key) for i in step]))
+
+    def _tabulated(self, ops: Sequence[Any]) -> Options:
+        """The options of a step with few foldings, asked one by one."""
+        foldings: list[tuple[NodeFolding, ...]] = [(f,) for f in foldings_of(ops[0])]
+        if len(ops) == 2:
+            foldings = [(f, {"PE": f["SIMD"]}) for (f,) in foldings]
+        rows = []
         for folding in foldings:
-            for op, f in zip(ops, folding, strict=True):
-                op.attributes.update(f)
-            used = sum((self._graph.resources_of(op) for op in ops), Resources())
-            used = sum((c.resources for op in ops for c in correct_node(self._graph, op, "")), used)
+            nodes = [type(op)(op.name, {**op.attributes, **f}) for op, f in zip(ops, folding, strict=True)]
+            used = sum((self._graph.resources_of(op) for op in nodes), Resources())
+            used = sum((c.resources for op in nodes for c in correct_node(self._graph, op, "")), used)
             if len(ops) == 2:  # they share their folding: one width, but a FIFO between them
                 lanes = int(folding[1]["PE"])
-                used += Resources(lut=self.stream(lanes, lanes, ops[0].get_output_datatype().bitwidth()))
-            reads, hands_on = int(ops[0].get_folded_input_shape()[-1]), int(ops[-1].get_folded_output_shape()[-1])
-            cycles = max(int(op.get_exp_cycles()) for op in ops)
-            rows.append((cycles, used.lut, int(used.bram18), int(used.dsp), reads, hands_on))
-        order = sorted(range(len(rows)), key=lambda j: rows[j])
-        a = np.array([rows[j] for j in order])
-        whole = a.astype(np.int64)
+                used += Resources(lut=self.stream(lanes, lanes, nodes[0].get_output_datatype().bitwidth()))
+            reads, hands_on = int(nodes[0].get_folded_input_shape()[-1]), int(nodes[-1].get_folded_output_shape()[-1])
+            cycles = max(int(op.get_exp_cycles()) for op in nodes)
+            rows.append((cycles, used.lut, used.bram18, used.dsp, reads, hands_on))
+        order = np.array(sorted(range(len(rows)), key=lambda j: rows[j]))
+        table = np.array(rows, float)[order]
+        whole = table.astype(np.int64)
         return Options(
-            nodes=step,
             cycles=whole[:, 0],
-            lut=a[:, 1],
+            lut=table[:, 1],
             bram18=whole[:, 2],
             dsp=whole[:, 3],
             reads=whole[:, 4],
             hands_on=whole[:, 5],
             read_bits=ops[0].get_input_datatype(0).bitwidth(),
-            handed_on_bits=ops[-1].get_output_datatype(0).bitwidth(),
-            foldings=tuple(foldings[j] for j in order),
+            handed_on_bits=ops[-1].get_output_datatype().bitwidth(),
+            built=[ops],
+            way=np.zeros(len(rows), np.int64),
+            foldings=foldings,
+            folding=order,
         )
-
-    def options(self, layer: int, key: LayerKey) -> list[Options]:
-        """The foldings of every step of a layer with their costs, in the order of the data."""
-        last = layer == len(self.layers) - 1
-        counting = act_type(key.act_in, key.weight) == "BINARY"
-        return [
-            self._step_options(step, layer, key)
-            for step in self._steps[layer]
-            if not (last and not counting and self._is_correction(step))
-        ]
-
-    def _is_correction(self, step: tuple[int, ...]) -> bool:
-        """Whether this is the addition that follows a last layer which counts matching bits."""
-        return bool(self._graph.ops[step[0]].op_type.startswith("ElementwiseAdd"))
-
-    def _step_options(self, step: tuple[int, ...], layer: int, key: LayerKey) -> Options:
-        kind = self._graph.ops[step[0]].op_type
-        is_unit = kind.startswith("MVAU")
-        if is_unit or kind.startswith("Elementwise"):
-            what: object = (key.weight, key.act_in, key.act_out)
-        else:  # a window carries one type, the unit's input or its output
-            what = key.act_out if len(step) == 2 else key.act_in
-        found = self._options.get((step, what))
-        if found is None:
-            found = self._units.options(step[0], layer, key) if is_unit else self._other_options(step, layer, key)
-            self._options[step, what] = found
-        return found
 
     def stream(self, hands_on: int, reads: int, element_bits: int) -> float:
         """LUT of the stream between two steps: FIFOs, and a width converter where they differ.
@@ -181,70 +206,89 @@ class CostTables:
         """LUT of the stream to the DMA engine from a node that hands on `bits` a cycle."""
         return stream_luts(bits, self._host_port_bits, FIFO_DEPTH, self._graph.fpga_part)
 
+    def assemble(self, nodes_of_layers: Sequence[Sequence[Any]]) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
+        """The estimate of every node of a design, and what it leaves out.
+
+        Args:
+            nodes_of_layers: FINN's operators of every layer at their foldings, in the order of the data.
+        """
+        return assembled(self.layers, [[self._figures_of(op) for op in ops] for ops in nodes_of_layers], self)
+
+    def _figures_of(self, op: Any) -> Figures:
+        found = self._figures.get(id(op))
+        if found is None:
+            found = self._figures[id(op)] = figures(self._graph, op)  # which keeps the node, and so its id
+        return found
+
     @cached_property
     def system_resources(self) -> Resources:
         """What the system around the accelerator takes."""
         return sum((c.resources for c in correct_system()), Resources())
 
-    def choice_of(self, policy: BitPolicy, folding: Mapping[str, Folding]) -> list[list[int]]:
-        """The choice, as `assemble` takes it, that a folding of every node stands for.
+    def nodes_at(
+        self, policy: BitPolicy, folding: Mapping[str, NodeFolding], implementations: Sequence[Implementation] = ()
+    ) -> list[list[Any]]:
+        """The nodes of every layer at a given folding, in the order of the data.
 
         Weight memory that is left to Vivado ("auto") counts as block RAM, as FINN counts it. Attributes
         that bitloop does not choose are not looked at.
 
-        Raises:
-            FoldingError: a node is missing, or has values that no option has; the text names those there are.
-        """
-        choice = []
-        for layer, key in enumerate(layer_keys(policy)):
-            choice.append([self._option_of(options, folding) for options in self.options(layer, key)])
-        return choice
-
-    def _option_of(self, options: Options, folding: Mapping[str, Folding]) -> int:
-        names = [self._graph.ops[i].name for i in options.nodes]
-        wanted = []
-        for name, chosen in zip(names, options.foldings[0], strict=True):
-            given = {"parallel_window": 0, "ram_style": "block", **folding.get(name, {})}
-            if given["ram_style"] == "auto":
-                given["ram_style"] = "block"
-            missing = [k for k in chosen if k not in given]
-            if missing:
-                raise FoldingError(f"the folding lacks {missing[0]} of node {name}")
-            wanted.append({k: given[k] for k in chosen})
-        if tuple(wanted) in options.foldings:
-            return options.foldings.index(tuple(wanted))
-        for name, values, column in zip(names, wanted, zip(*options.foldings, strict=True), strict=True):
-            for k, v in values.items():
-                allowed = sorted({f[k] for f in column}, key=lambda x: (isinstance(x, str), x))
-                if v not in allowed:
-                    raise FoldingError(f"node {name} has {k}={v}; allowed are {', '.join(map(str, allowed))}")
-        raise FoldingError(f"node {names[0]} cannot have {wanted[0]}: a stream would be wider than {MAX_STREAM_BITS} bits")
-
-    def assemble(
-        self, policy: BitPolicy, choice: Sequence[Sequence[int]]
-    ) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
-        """The estimate of every node for a policy, and what it leaves out.
-
         Args:
             policy: the bits.
-            choice: for every layer and each of its steps, which of the step's `Options` is taken.
+            folding: FINN's node name to its attributes.
+            implementations: of every layer, in order; merged HLS units without it.
+
+        Raises:
+            FoldingError: a node is missing, or has values that FINN does not accept; the text names those it does.
+            GraphError: FINN has no such implementation for the bits, or there is not one for every layer.
         """
-        nodes: list[NodeEstimate] = []
-        corrections: list[Correction] = []
-        stream, hands_on = "FIFOs and width converter", 0
-        for layer, key in enumerate(layer_keys(policy)):
-            for options, taken in zip(self.options(layer, key), choice[layer], strict=True):
-                for index, folding in zip(options.nodes, options.foldings[taken], strict=True):
-                    op = self._graph.with_attributes(index, {**self._attributes(index, layer, key), **folding})
-                    name = self.layers[layer]
-                    reads, bits = int(op.get_folded_input_shape()[-1]), op.get_input_datatype(0).bitwidth()
-                    lut = self.stream(hands_on, reads, bits) if nodes else self.from_host(reads * bits)
-                    source = nodes[-1].node if nodes else "host"
-                    corrections.append(Correction(f"{source} → {op.name}", name, Resources(lut=lut), stream))
-                    corrections += correct_node(self._graph, op, name)
-                    used, cycles = self._graph.resources_of(op), int(op.get_exp_cycles())
-                    nodes.append(NodeEstimate(op.name, op.op_type, name, cycles, used, folding))
-                    hands_on = int(op.get_folded_output_shape()[-1])
-        lut = self.to_host(op.get_outstream_width(0))
-        corrections.append(Correction(f"{nodes[-1].node} → host", self.layers[-1], Resources(lut=lut), stream))
-        return tuple(nodes), (*corrections, *correct_system())
+        keys = layer_keys(policy)
+        wanted = list(implementations) or [Implementation.HLS] * len(keys)
+        if len(wanted) != len(keys):
+            raise GraphError(f"{len(wanted)} implementations for the {len(keys)} layers {', '.join(policy)}")
+        unfolded = [list(self._unfolded(layer, key, wanted[layer])) for layer, key in enumerate(keys)]
+        names = Names()
+        return [[_folded(op, names.next(op), folding) for op in ops] for ops in unfolded]
+
+    def _unfolded(self, layer: int, key: LayerKey, implementation: Implementation) -> Iterator[Any]:
+        """The nodes of a layer with its types."""
+        for step in self._steps_of(layer, key):
+            if not self._is_unit(step):
+                yield from (self._node(i, layer, key) for i in step)
+            elif implementation is Implementation.HLS:
+                yield self._units.merged(step[0], layer, key)
+            else:
+                unit = self._units.apart(step[0], layer, key, implementation is Implementation.RTL)
+                if unit is None:
+                    raise GraphError(
+                        f"layer {self.layers[layer]} has {key.weight}-bit weights and {key.act_in or 8}-bit inputs, of which "
+                        "FINN has no RTL unit on this part; RTL wants 2 bits or more of both, and on the 7 series weights "
+                        "above their type's least value"
+                    )
+                yield unit
+                if key.act_out is not None:
+                    yield self._units.thresholds(unit, key)
+
+
+def _folded(op: Any, name: str, folding: Mapping[str, NodeFolding]) -> Any:
+    """A node with its folding, which must be one that FINN accepts."""
+    legal = foldings_of(op)
+    given = {**DEFAULTS, **folding.get(name, {})}
+    if given["ram_style"] == "auto":
+        given["ram_style"] = "block"
+    if op.op_type == "MVAU_rtl":
+        given["resType"] = "dsp"
+    if op.op_type.startswith("Thresholding"):  # they may be any number
+        triggers = {k: given[k] for k in ("depth_trigger_bram", "depth_trigger_uram")}
+        legal = [{**f, **triggers} for f in legal]
+    missing = [k for k in folded_by(op) if k not in given]
+    if missing:
+        raise FoldingError(f"the folding lacks {missing[0]} of node {name}")
+    wanted = {k: given[k] for k in folded_by(op)}
+    if wanted not in legal:
+        for k, v in wanted.items():
+            allowed = sorted({f[k] for f in legal}, key=lambda x: (isinstance(x, str), x))
+            if v not in allowed:
+                raise FoldingError(f"node {name} has {k}={v}; allowed are {', '.join(map(str, allowed))}")
+        raise FoldingError(f"node {name} cannot have {wanted}: a stream would be wider than {MAX_STREAM_BITS} bits")
+    return type(op)(name, {**op.attributes, **wanted})

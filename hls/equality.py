@@ -23,12 +23,12 @@ def _node_differences(a: NodeEstimate, b: NodeEstimate) -> list[str]:
         if getattr(a, what) != getattr(b, what)
     ]
     for name, value in a.folding.items():
-        ours, theirs = _memory(value), _memory(b.folding.get(name))
+        ours, theirs = _meant(name, value), _meant(name, b.folding.get(name))
         if ours != theirs:
             out.append(f"{a.node} {name}: {ours} in the tables, {theirs} in FINN's flow")
     return out
 
 
-def _memory(value: int | str | None) -> int | str | None:
-    """Weight memory left to Vivado counts as block RAM in FINN's estimate."""
-    return "block" if value == "auto" else value
+def _meant(name: str, value: int | str | None) -> int | str | None:
+    """What FINN's estimate makes of what is left to Vivado: block RAM; the multipliers of an RTL unit are DSP slices."""
+    return {"ram_style": "block", "resType": "dsp"}.get(name, value) if value == "auto" else value

@@ -10,10 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from boards.board import Board, Resources
-from hls.chain import Streams
 from hls.cost import CostTables
 from hls.finn_backend import hardware_graph
-from hls.folding import fastest_folding
+from hls.folding import FoldingSearch
 from hls.types import Estimate
 from models.policy import BitPolicy, LayerBits
 
@@ -43,14 +42,14 @@ class TableEstimator:
     def __init__(self, tables: CostTables, board: Board) -> None:
         self.tables = tables
         self.board = board
-        self._streams = Streams(tables)
+        self.foldings = FoldingSearch(tables, board.clock_mhz, TABLES)
         self._known: dict[tuple[BitPolicy, Resources], Estimate] = {}
 
     def estimate(self, policy: BitPolicy, limits: Resources) -> Estimate:
         """See `Estimator.estimate`."""
         found = self._known.get((policy, limits))
         if found is None:
-            found = fastest_folding(self.tables, policy, limits, self.board.clock_mhz, TABLES, self._streams)
+            found = self.foldings.fastest(policy, limits)
             self._known[policy, limits] = found
         return found
 
@@ -86,4 +85,4 @@ def tabulate(
         onnx = Path(folder) / "reference.onnx"
         export(reference_policy(layers), onnx)
         graph = hardware_graph(onnx, board)
-    return CostTables(graph, list(layers), integer_weights, board.host_port_bits)
+    return CostTables(graph, list(layers), integer_weights, board.host_port_bits, board.family)

@@ -1,12 +1,11 @@
-"""The one file that talks to FINN and QONNX, and keeps their habits to itself.
+"""FINN's flow and QONNX graphs; together with `hls.finn_operators` all of bitloop that talks to them.
 
 FINN writes environment variables, prints, and leaves results in files. Here two things come out:
-`HardwareGraph`, the dataflow graph of a network as operators whose attributes are a plain dict, so
-that FINN's own cost formulas run in microseconds on bits that were never exported; and
-`estimate_with_flow`, FINN's whole flow on one exported network, the reference for the former.
+`hardware_graph`, the dataflow graph of a network as operators whose attributes are a plain dict; and
+`estimate_with_flow`, FINN's whole flow on one exported network, the reference for the tables.
 
-Choices that hold everywhere: thresholds merged into the matrix-vector units, and HLS matrix-vector
-units (FINN's estimate of the RTL ones counts no LUT at all).
+What a layer's unit is built as (`hls.types.Implementation`) is told to FINN node by node; without a
+word about it thresholds are merged into HLS units.
 """
 
 from __future__ import annotations
@@ -15,19 +14,16 @@ import contextlib
 import io
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from boards.board import Board, Resources
 from hls.errors import FoldingError, GraphError
-from hls.types import Estimate, Folding, NodeEstimate
+from hls.finn_operators import HardwareGraph, dict_backed, finn_steps, threshold_type
+from hls.types import Estimate, Folding, Implementation, NodeEstimate
 
 BEFORE_FOLDING = (
     "step_qonnx_to_finn",
@@ -38,34 +34,13 @@ BEFORE_FOLDING = (
     "step_create_dataflow_partition",
     "step_specialize_layers",
 )
-HLS_MATRIX_UNITS = {"Defaults": {"preferred_impl_style": ["hls", ["MVAU"]]}}
-_scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until exit: FINN holds paths into it
-
-
-@cache
-def _steps() -> ModuleType:
-    """FINN's build steps, imported without Vivado. Takes about 5 s, once a process."""
-    _scratch.append(tempfile.TemporaryDirectory(prefix="bitloop-finn-"))
-    os.environ.setdefault("FINN_BUILD_DIR", _scratch[-1].name)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        import finn.util.settings
-        import finn.xsi
-
-        finn.util.settings.initialize_dummy_settings()
-        finn.xsi.SimEngine = None  # else the import looks for Vivado's simulator
-        import finn.builder.build_dataflow_steps as steps
-    for name in ("finn", "qonnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return cast(ModuleType, steps)
+_NOT_YET = "MultiThresholdOfItsUnit"  # a name that FINN's conversion of thresholds does not look for
 
 
 def _build_config(board: Board, out: Path) -> Any:
-    _steps()
+    finn_steps()
     import finn.builder.build_dataflow_config as config
 
-    specialize = out / "specialize.json"
-    specialize.write_text(json.dumps(HLS_MATRIX_UNITS))
     for folder in ("report", "intermediate_models/supported_op_partitions"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     return config.DataflowBuildConfig(
@@ -74,7 +49,6 @@ def _build_config(board: Board, out: Path) -> Any:
         fpga_part=board.fpga_part,
         board=board.finn_name,
         target_fps=1,
-        specialize_layers_config_file=str(specialize),
         steps=list(BEFORE_FOLDING),
         generate_outputs=[config.DataflowOutputType.ESTIMATE_REPORTS],
         enable_build_pdb_debug=False,
@@ -97,23 +71,87 @@ def _quiet() -> Iterator[None]:
 
 def _run_step(name: str, model: Any, config: Any) -> Any:
     try:
-        return getattr(_steps(), name)(model, config)
+        return getattr(finn_steps(), name)(model, config)
     except Exception as error:
         raise GraphError(f"FINN's {name} failed: {type(error).__name__}: {error}") from error
 
 
-def _keep_bipolar(model: Any) -> None:
-    """Undo FINN's widening of one-bit weights behind wide inputs to INT2, which doubles their memory."""
+def _keep_bipolar(model: Any, implementations: Sequence[Implementation]) -> None:
+    """Undo FINN's widening of one-bit weights behind wide inputs to INT2, which doubles their memory.
+
+    RTL units know no one-bit weights: theirs stay INT2.
+    """
     import numpy as np
     from qonnx.core.datatype import DataType
     from qonnx.custom_op.registry import getCustomOp
 
+    for node, implementation in _units(model, implementations):
+        op, weights = getCustomOp(node), model.get_initializer(node.input[1])
+        if (
+            implementation is not Implementation.RTL
+            and not op.get_nodeattr("binaryXnorMode")
+            and set(np.unique(weights)) <= {-1.0, 1.0}
+        ):
+            op.set_nodeattr("weightDataType", "BIPOLAR")
+            model.set_tensor_datatype(node.input[1], DataType["BIPOLAR"])
+
+
+def _units(model: Any, implementations: Sequence[Implementation]) -> list[tuple[Any, Implementation]]:
+    """The matrix units of a graph, each with what it is to be built as; merged HLS units where nothing is said."""
+    units = [node for node in model.graph.node if node.op_type.startswith("MVAU")]
+    if implementations and len(implementations) != len(units):
+        raise GraphError(f"{len(implementations)} implementations for the {len(units)} matrix units of the network")
+    return list(zip(units, implementations or [Implementation.HLS] * len(units), strict=True))
+
+
+def _take_thresholds_apart(model: Any, implementations: Sequence[Implementation]) -> None:
+    """Convert to nodes of their own the thresholds of the layers that are to have them apart.
+
+    FINN's own switch is for all layers or none. A one-bit activation's thresholds are scaled to ±1, which
+    FINN converts only as a part of a unit; apart, its operators read the bit as ±1 by the type alone.
+    """
+    from finn.transformation.fpgadataflow.convert_to_hw.thresholding import InferThresholdingLayer
+    from qonnx.custom_op.registry import getCustomOp
+
+    nodes = [node for node in model.graph.node if node.op_type == "MultiThreshold"]
+    for node, implementation in zip(nodes, implementations, strict=False):  # the last layer has none
+        if implementation is Implementation.HLS:
+            node.op_type = _NOT_YET
+        elif model.get_tensor_datatype(node.output[0]).name == "BIPOLAR":
+            op = getCustomOp(node)
+            op.set_nodeattr("out_scale", 1.0)
+            op.set_nodeattr("out_bias", 0.0)
+    modified = True
+    while modified:
+        _, modified = InferThresholdingLayer().apply(model)
     for node in model.graph.node:
-        if node.op_type.startswith("MVAU"):
-            op, weights = getCustomOp(node), model.get_initializer(node.input[1])
-            if not op.get_nodeattr("binaryXnorMode") and set(np.unique(weights)) <= {-1.0, 1.0}:
-                op.set_nodeattr("weightDataType", "BIPOLAR")
-                model.set_tensor_datatype(node.input[1], DataType["BIPOLAR"])
+        if node.op_type == _NOT_YET:
+            node.op_type = "MultiThreshold"
+
+
+def _choose_styles(model: Any, implementations: Sequence[Implementation]) -> None:
+    """Tell FINN which units are RTL; left alone it decides by bits."""
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node, implementation in _units(model, implementations):
+        getCustomOp(node).set_nodeattr("preferred_impl_style", "rtl" if implementation is Implementation.RTL else "hls")
+
+
+def _widen_thresholds(model: Any) -> None:
+    """Store thresholds apart one bit wider than what they are compared with, whatever their values.
+
+    FINN rounds and clips them to that range (RoundAndClipThresholds) and then takes the fewest bits the
+    values leave: with this a design does not depend on the last of a training's digits.
+    """
+    from qonnx.core.datatype import DataType
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        if node.op_type.startswith("Thresholding"):
+            op = getCustomOp(node)
+            name = threshold_type(op.get_nodeattr("inputDataType"))
+            op.set_nodeattr("weightDataType", name)
+            model.set_tensor_datatype(node.input[1], DataType[name])
 
 
 def _feed_integers(model: Any) -> None:
@@ -142,9 +180,9 @@ def _feed_integers(model: Any) -> None:
         model.set_tensor_datatype(tensor, DataType[f"{'' if signed else 'U'}INT{bits:.0f}"])
 
 
-def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
+def _dataflow_model(onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = ()) -> tuple[Any, Any]:
     """FINN's dataflow graph of a QONNX file before folding, and the build configuration."""
-    _steps()
+    finn_steps()
     from qonnx.core.modelwrapper import ModelWrapper
 
     config = _build_config(board, out)
@@ -154,85 +192,15 @@ def _dataflow_model(onnx: Path, board: Board, out: Path) -> tuple[Any, Any]:
         raise GraphError(f"{onnx} cannot be read as ONNX ({error}); export it anew") from error
     _feed_integers(model)
     for name in BEFORE_FOLDING:
+        if name == "step_convert_to_hw" and implementations:
+            _take_thresholds_apart(model, implementations)
+        if name == "step_specialize_layers":
+            _choose_styles(model, implementations)
         model = _run_step(name, model, config)
         if name == "step_minimize_bit_width_initial":
-            _keep_bipolar(model)
+            _keep_bipolar(model, implementations)
+    _widen_thresholds(model)
     return model, config
-
-
-@cache
-def _dict_backed(cls: type[Any]) -> type[Any]:
-    """A subclass of a FINN operator whose attributes live in a plain dict: FINN's formulas, no protobuf."""
-
-    def get_nodeattr(self: Any, name: str) -> Any:
-        try:
-            return self.attributes[name]
-        except KeyError:
-            raise AttributeError(f"{self.name} has no attribute {name!r}") from None
-
-    return type(
-        cls.__name__,
-        (cls,),
-        {
-            "__init__": lambda self, name, attributes: self.__dict__.update(name=name, attributes=attributes),
-            "get_nodeattr": get_nodeattr,
-            "set_nodeattr": lambda self, name, value: self.attributes.__setitem__(name, value),
-            "onnx_node": property(lambda self: self),
-            "name": None,  # an instance attribute shadows it
-            "op_type": cls.__name__,
-        },
-    )
-
-
-@dataclass
-class HardwareGraph:
-    """A network's dataflow graph, a chain of operators that can be re-typed and re-folded.
-
-    Attributes:
-        ops: FINN's operators, dict-backed, in the order of the data.
-        fpga_part: what their cost is asked for.
-    """
-
-    ops: list[Any]
-    fpga_part: str
-
-    def with_attributes(self, index: int, attributes: dict[str, Any]) -> Any:
-        """Operator `index` with other attributes; the graph keeps its own."""
-        op = self.ops[index]
-        return type(op)(op.name, attributes)
-
-    def luts_of(self, op: Any) -> float:
-        """What FINN says an operator takes in LUT alone."""
-        return float(op.lut_estimation(self.fpga_part))
-
-    def resources_of(self, op: Any) -> Resources:
-        """What FINN says an operator takes with its present attributes."""
-        return Resources(
-            lut=self.luts_of(op),
-            bram18=float(op.bram_estimation(self.fpga_part)),
-            dsp=float(op.dsp_estimation(self.fpga_part)),
-        )
-
-
-@cache
-def stream_luts(out_bits: int, in_bits: int, fifo_depth: int, fpga_part: str) -> float:
-    """LUT of a stream from a node that hands on `out_bits` a cycle to one that reads `in_bits`.
-
-    FINN puts a FIFO between nodes of one width, and FIFO, width converter, FIFO between nodes of two
-    (finn/transformation/fpgadataflow/insert_dwc.py, insert_fifo.py); its own operators count both.
-    """
-    _steps()
-    from finn.custom_op.fpgadataflow.rtl.streamingdatawidthconverter_rtl import StreamingDataWidthConverter_rtl
-    from finn.custom_op.fpgadataflow.rtl.streamingfifo_rtl import StreamingFIFO_rtl
-
-    def fifo(bits: int) -> float:
-        attributes = {"depth": fifo_depth, "folded_shape": [1, bits], "dataType": "BINARY", "ram_style": "auto"}
-        return float(_dict_backed(StreamingFIFO_rtl)("fifo", attributes).lut_estimation(fpga_part))
-
-    if out_bits == in_bits:
-        return fifo(out_bits)
-    converter = _dict_backed(StreamingDataWidthConverter_rtl)("converter", {"inWidth": out_bits, "outWidth": in_bits})
-    return fifo(out_bits) + float(converter.lut_estimation(fpga_part)) + fifo(in_bits)
 
 
 def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
@@ -254,11 +222,11 @@ def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
             for name in op.get_nodeattr_types():
                 with contextlib.suppress(Exception):  # FINN raises a plain Exception for an optional one unset
                     attributes[name] = op.get_nodeattr(name)
-            ops.append(_dict_backed(type(op))(node.name, attributes))  # type: ignore[arg-type]  # a class is hashable
+            ops.append(dict_backed(type(op))(node.name, attributes))  # type: ignore[arg-type]  # a class is hashable
         return HardwareGraph(ops, board.fpga_part)
 
 
-FOLDING_ATTRIBUTES = ("PE", "SIMD", "parallel_window", "ram_style", "resType")
+FOLDING_ATTRIBUTES = ("PE", "SIMD", "parallel_window", "ram_style", "resType", "depth_trigger_bram", "depth_trigger_uram")
 
 
 def _folding_of(model: Any) -> dict[str, dict[str, int | str]]:
@@ -271,7 +239,10 @@ def _folding_of(model: Any) -> dict[str, dict[str, int | str]]:
     }
 
 
-def set_foldings(onnx: Path, board: Board, targets_fps: Sequence[int], weight_streams_bits: Sequence[int]) -> list[Folding]:
+def set_foldings(
+    onnx: Path, board: Board, targets_fps: Sequence[int], weight_streams_bits: Sequence[int],
+    implementations: Sequence[Implementation] = (),
+) -> list[Folding]:  # fmt: skip
     """The foldings that FINN's own SetFolding picks for every target and every limit on weight streams.
 
     About 7 s for the graph and 50 ms a folding.
@@ -280,7 +251,7 @@ def set_foldings(onnx: Path, board: Board, targets_fps: Sequence[int], weight_st
         GraphError: FINN cannot convert the network.
     """
     with tempfile.TemporaryDirectory(prefix="bitloop-sweep-") as folder, _quiet():
-        model, config = _dataflow_model(onnx, board, Path(folder))
+        model, config = _dataflow_model(onnx, board, Path(folder), implementations)
         found: list[Folding] = []
         for bits in weight_streams_bits:
             for target in targets_fps:
@@ -292,7 +263,7 @@ def set_foldings(onnx: Path, board: Board, targets_fps: Sequence[int], weight_st
 
 def estimate_with_flow(
     onnx: Path, board: Board, folding: Folding | None = None, target_fps: int | None = None,
-    weight_stream_bits: int = 36, layer_of: Mapping[str, str] | None = None,
+    weight_stream_bits: int = 36, implementations: Sequence[Implementation] = (), layer_of: Mapping[str, str] | None = None,
 ) -> Estimate:  # fmt: skip
     """FINN's whole estimate flow on one exported network, its real weights included.
 
@@ -302,6 +273,7 @@ def estimate_with_flow(
         folding: applied through FINN's `folding_config_file`; or None for FINN's own choice.
         target_fps: then the frame rate FINN's SetFolding aims at.
         weight_stream_bits: then its limit on a weight stream's width (`mvau_wwidth_max`).
+        implementations: of every layer, in order; merged HLS units without it.
         layer_of: node name to layer name; the node's own name without it.
 
     Raises:
@@ -312,11 +284,15 @@ def estimate_with_flow(
         raise FoldingError("give either a folding or a target frame rate, not both and not neither")
     with tempfile.TemporaryDirectory(prefix="bitloop-flow-") as folder, _quiet():
         out = Path(folder)
-        model, config = _dataflow_model(onnx, board, out)
+        model, config = _dataflow_model(onnx, board, out, implementations)
         from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
 
         if folding is not None:
+            unknown = sorted(set(folding) - {node.name for node in model.graph.node})
+            if unknown:  # FINN would leave them out without a word
+                names = ", ".join(node.name for node in model.graph.node)
+                raise FoldingError(f"the folding has node {unknown[0]}; nodes are {names}")
             path = out / "folding.json"
             path.write_text(json.dumps({"Defaults": {}, **{n: dict(f) for n, f in folding.items()}}))
             config.target_fps = None
@@ -327,7 +303,8 @@ def estimate_with_flow(
             config.mvau_wwidth_max = weight_stream_bits
             model = _run_step("step_target_fps_parallelization", model, config)
         model = _run_step("step_minimize_bit_width", model, config)
-        _keep_bipolar(model)
+        _keep_bipolar(model, implementations)
+        _widen_thresholds(model)
         try:
             cycles = model.analysis(exp_cycles_per_layer)
             used = res_estimation(model, board.fpga_part)

@@ -1,245 +1,290 @@
-"""The fastest folding that fits: an exact search over the options of every node and the streams between.
+"""The best folding of a policy: an exact search over every option of every node and the streams between.
 
-For a limit on cycles a frame every step of the pipeline must be fast enough; among those designs a
-dynamic program along the chain (`hls.chain`) finds the fewest LUT for every amount of block RAM.
-The smallest limit that fits is then found by going up the cycle counts that occur, from a bound
-below which nothing can fit.
+For a limit on cycles a frame every step of the pipeline must be fast enough; of those designs one is
+sought that keeps to the limits (`hls.kernels`): prices for block RAM and DSP slices give designs and
+bounds, which nearly always decide; where they do not, every path that the bounds leave is looked at.
+The smallest limit on cycles at which anything fits is found by bisection over the cycle counts that occur.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.chain import Stage, Streams, cheapest, level, stages_of, thinned, through, trace
 from hls.cost import CostTables
-from hls.options import Options, layer_keys
-from hls.types import Estimate
+from hls.kernels import GAVE_UP, Floats, Ints, follow, search, sweep
+from hls.legal import NodeFolding
+from hls.options import layer_keys
+from hls.trellis import Layout, Part
+from hls.types import Estimate, Implementation, cycles_at
 from models.policy import BitPolicy
 
-# What a block RAM may be worth in LUT when the bound on cycles is sought: any values give a bound.
-_BRAM_PRICES_LUT = (0.0, 40.0, 90.0, 150.0, 300.0)
+# What all of a limit of block RAM, or of DSP slices, is worth in limits of LUT: from next to nothing to everything.
+# Odd figures, so that no two designs that differ cost the same.
+RATIOS = (0.00103, 0.2507, 1.0119, 4.0371, 997.3)
+# Around the prices that give the highest bound others are tried: close enough for better bounds, and far enough apart
+# for designs that differ, which is what the search for one that fits lives on.
+FINER = (0.2503, 0.5011, 1.0, 2.003, 4.011)
+# Parts of designs kept at every width of a stream (`hls.kernels.search`): in a search for a design that fits, in one
+# for the design that uses least, and in that among designs that are equally fast.
+BEAM, LEANEST_BEAM, TIE_BEAM = 24, 100, 4
+# Parts that are within this share of the limits of one that is kept are not, so that those kept differ.
+SLACK = 0.01
+
+
+def as_array(r: Resources) -> Floats:
+    """LUT, block RAM and DSP slices."""
+    return np.array([r.lut, r.bram18, r.dsp], float)
+
+
+def directions(limits: Floats, ratios: Sequence[float] = RATIOS) -> Floats:
+    """Prices of a block RAM and a DSP slice in LUT, (2, directions): every pair of ratios.
+
+    Args:
+        limits: LUT, block RAM, DSP.
+        ratios: what all of a limit is worth in limits of LUT.
+    """
+    lut, bram18, dsp = (max(float(n), 1.0) for n in limits)
+    return np.array([(a * lut / bram18, b * lut / dsp) for a in ratios for b in ratios]).T.copy()
+
+
+def around(prices: Floats, factors: Sequence[float]) -> Floats:
+    """Prices near given ones (2,): every pair of factors, (2, directions)."""
+    return np.array([(prices[0] * a, prices[1] * b) for a in factors for b in factors]).T.copy()
+
+
+def shares(amounts: Floats, limits: Floats) -> Floats:
+    """The largest share of a limit, for amounts (3, n); infinite where something is used of which there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest: Floats = np.where(amounts > 0, amounts / limits[:, None], 0.0).max(axis=0)
+    return largest
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The steps of one policy's accelerator, and what is left of the limits for them.
+class Found:
+    """A design.
 
     Attributes:
-        steps: options of every step, in the order of the data.
-        streams: costs of the streams between them.
-        limits: resources left once the system around is counted.
-        used_around: what that takes.
+        share: largest share of a limit that it uses, of what the system around takes included.
+        path: rows of its trellis and items, (steps, 2).
+        proven: whether no design uses less; of a search for fit, whether it was decided.
     """
 
-    steps: Sequence[Options]
-    streams: Streams
-    limits: Resources
-    used_around: Resources
-
-    def design(self, max_cycles: float) -> Design | None:
-        """The cheapest designs within a limit on cycles; None where a step cannot be that fast."""
-        stages = stages_of(self.steps, max_cycles, self.limits.dsp)
-        return None if stages is None else Design(self, stages, max(0, int(self.limits.bram18)))
+    share: float
+    path: Ints
+    proven: bool
 
 
-class Design:
-    """The cheapest designs of a chain whose stages are given, for every amount of block RAM.
+@dataclass(frozen=True)
+class _Swept:
+    """Cheapest designs in some directions.
+
+    Attributes:
+        prices: of the directions, (2, directions).
+        used: see `hls.kernels.sweep`.
+        bounds: for each direction, a share of the limits that every design uses of its scarcest.
+        k: the direction whose design uses least of its scarcest, and the share that is.
+    """
+
+    prices: Floats
+    used: Floats
+    bounds: Floats
+    k: int
+    share: float
+
+
+class _Space:
+    """The designs of one policy, and limits."""
+
+    def __init__(self, layout: Layout, part: Part, limits: Resources, around: Resources, exact: bool) -> None:
+        self._exact = exact
+        self._trellis = (part.rows, part.offsets, *layout.arrays)
+        self._limits, self._around = as_array(limits), as_array(around)
+        offsets = part.offsets
+        self._end, self._n_widths = int(offsets[-2]), int(offsets[-1])
+        costs = layout.arrays[0]
+        spans = [costs[row[1] : row[2], 0] for row, step in zip(part.rows, part.steps, strict=True) if step is not None]
+        self.candidates = np.unique(np.concatenate(spans))
+
+    def find(self, max_cycles: float, only_within: bool, beam: int) -> Found | None:
+        """A design within a limit on cycles: any within the limits, or the one that uses least of its scarcest resource.
+
+        None where there is none: within the limits, or as fast.
+        """
+        swept = self._sweep(max_cycles, directions(self._limits))
+        if swept is None:
+            return None
+        best, lowest = swept, 0.0
+        for finer in (FINER, None):
+            if swept.share < best.share:
+                best = swept
+            lowest = max(lowest, swept.bounds.max())
+            if only_within and best.share > 1 and lowest > 1 + 1e-12:
+                return None
+            if (only_within and best.share <= 1) or lowest >= best.share * (1 - 1e-9):
+                return Found(best.share, self._follow(max_cycles, best, 0, 0, best.k), True)
+            if finer is not None:
+                swept = self._sweep(max_cycles, around(swept.prices[:, swept.bounds.argmax()], finer)) or swept
+        return self._search(max_cycles, swept, best, only_within, beam)
+
+    def _sweep(self, max_cycles: float, prices: Floats) -> _Swept | None:
+        """The cheapest designs in some directions; None where nothing is as fast."""
+        used = np.full((4, self._n_widths, prices.shape[1]), np.inf)
+        used[:, self._end :] = 0.0
+        sweep(*self._trellis, max_cycles, prices, used, False)
+        score, amounts = used[0, 0], used[1:, 0]
+        if not np.isfinite(score).any():
+            return None
+        whole = shares(amounts + self._around[:, None], self._limits)
+        totals = self._limits[0] + self._limits[1:] @ prices
+        bounds = (score + self._around[0] + self._around[1:] @ prices) / np.maximum(totals, 1e-9)
+        k = int(np.argmin(whole))
+        return _Swept(prices, used, bounds, k, float(whole[k]))
+
+    def _search(self, max_cycles: float, swept: _Swept, best: _Swept, only_within: bool, beam: int) -> Found | None:
+        """Look at every design that the bounds of a sweep leave, for one with a smaller share than the best so far."""
+        most = np.iinfo(np.int64).max
+        ended, least, label, k, node, origin = search(
+            *self._trellis, max_cycles, swept.prices, swept.used, self._limits, self._around, best.share, only_within,
+            most if self._exact else beam, (0.0 if self._exact else SLACK) * self._limits,
+        )  # fmt: skip
+        if only_within and least > 1:
+            return Found(np.inf, np.empty((0, 2), np.int64), False) if ended == GAVE_UP else None
+        if label < 0:
+            return Found(best.share, self._follow(max_cycles, best, 0, 0, best.k), ended != GAVE_UP)
+        begun = []
+        while label > 0:
+            label, row, item = origin[label]
+            begun.append((row, item))
+        offsets = self._trellis[1]
+        at_set = int(np.searchsorted(offsets, node, side="right")) - 1
+        rest = self._follow(max_cycles, swept, at_set, int(node - offsets[at_set]), k)
+        return Found(least, np.concatenate([np.array(begun[::-1], np.int64).reshape(-1, 2), rest]), ended != GAVE_UP)
+
+    def _follow(self, max_cycles: float, swept: _Swept, at_set: int, at_width: int, k: int) -> Ints:
+        return follow(*self._trellis, max_cycles, swept.prices, swept.used, at_set, at_width, k)
+
+    def fastest(self) -> tuple[Found | None, float]:
+        """The design with the fewest cycles within the limits, and those cycles."""
+        low, high, best, proven = 0, len(self.candidates), None, True
+        if self.find(np.inf, True, BEAM) is None:
+            return None, np.inf
+        while low < high:
+            middle = (low + high) // 2
+            found = self.find(float(self.candidates[middle]), True, BEAM)
+            if found is None or not found.share <= 1:
+                low, proven = middle + 1, proven and found is None
+            else:
+                high, best = middle, found
+        if best is None:
+            return None, np.inf
+        cycles = float(self.candidates[high])
+        leanest = self.find(cycles, False, TIE_BEAM)
+        best = leanest if leanest is not None and leanest.share <= 1 else best
+        return Found(best.share, best.path, proven), cycles
+
+
+class FoldingSearch:
+    """Searches for the best foldings of a network's policies, as estimates.
 
     Args:
-        chain: the chain.
-        stages: of its steps.
-        n_bram18: as far as block RAM is looked at.
+        tables: of the network.
+        clock_mhz: what frame rates hold for.
+        method: handed on to the estimates.
+        exact: look at every design that the bounds leave, however many; for small networks.
     """
 
-    def __init__(self, chain: Chain, stages: list[Stage], n_bram18: int) -> None:
-        ends = zip(stages, pairwise(self._links_of(chain, stages)), strict=True)
-        self._stages = [thinned(stage, into, out_of) for stage, (into, out_of) in ends]
-        from_host, *self._links, to_host = self._links_of(chain, self._stages)
-        self._last = to_host[:, 0]
-        front = level(from_host[0], n_bram18)
-        self._at_entries = [front]
-        for stage, link in zip(self._stages, self._links, strict=False):
-            front = cheapest(through(front, stage), link)
-            self._at_entries.append(front)
-        self.lut: NDArray[np.float64] = (through(front, self._stages[-1]) + to_host).min(axis=0)
+    def __init__(self, tables: CostTables, clock_mhz: float, method: str, exact: bool = False) -> None:
+        self._tables = tables
+        self._clock_mhz = clock_mhz
+        self._method = method
+        self._exact = exact
+        self._layout = Layout(tables)
 
-    @staticmethod
-    def _links_of(chain: Chain, stages: Sequence[Stage]) -> list[NDArray[np.float64]]:
-        """LUT of the streams into the first stage (1, entries), from each to the next, and out of the last (exits, 1)."""
-        first, last = stages[0], stages[-1]
-        from_host = chain.streams.from_host(first.entries, first.options.read_bits)
-        to_host = chain.streams.to_host(last.exits, last.options.handed_on_bits)
-        return [from_host[None, :], *chain.streams.along(stages), to_host[:, None]]
+    def fastest(self, policy: BitPolicy, limits: Resources) -> Estimate:
+        """The estimate of a policy at the folding with the highest frame rate within the limits.
 
-    def options(self, bram18: int) -> list[int]:
-        """The option of every step in the cheapest design that takes at most `bram18` block RAMs."""
-        return trace(self._at_entries, self._stages, self._links, self._last, bram18)
+        Of several it is the one that uses least of its scarcest resource. Where no folding fits, the one that
+        exceeds the limits by the smallest factor is given, so that `estimate.resources <= limits` tells which
+        it is and the estimate tells what is missing.
 
+        Args:
+            policy: the bits.
+            limits: LUT, block RAM and DSP slices that may be used, by the accelerator and the system around it.
+        """
+        return self.fastest_and_proof(policy, limits)[0]
 
-def _bound(chain: Chain, candidates: NDArray[np.int64]) -> int:
-    """Position of the first candidate that is not ruled out by LUT and priced block RAM, streams left out."""
-    first = 0
-    for price in _BRAM_PRICES_LUT:
-        total = np.zeros(len(candidates))
-        for s in chain.steps:
-            cheapest_yet = np.minimum.accumulate(s.lut + price * s.bram18)
-            position = np.searchsorted(s.cycles, candidates, side="right") - 1
-            total += np.where(position >= 0, cheapest_yet[np.maximum(position, 0)], np.inf)
-        fits = np.flatnonzero(total <= chain.limits.lut + price * chain.limits.bram18)
-        first = max(first, int(fits[0]) if len(fits) else len(candidates))
-    return first
+    def fastest_and_proof(self, policy: BitPolicy, limits: Resources) -> tuple[Estimate, bool]:
+        """As `fastest`, and whether the search proved that none is faster within the limits; see `BEAM`."""
+        part = self._part(policy)
+        space = self._space(part, limits)
+        found, _ = space.fastest()
+        if found is None:
+            found = space.find(np.inf, False, TIE_BEAM)
+        assert found is not None  # without a limit on cycles every step has options
+        return self._estimate(policy, part, found), found.proven
 
+    def leanest(self, policy: BitPolicy, limits: Resources, min_fps: float) -> Estimate | None:
+        """The estimate of a policy at the folding that reaches a frame rate with the least of its scarcest resource.
 
-def _gallop(first: int, end: int) -> Iterator[int]:
-    """Positions from `first` on, in growing steps, the last one before `end` always among them."""
-    step, at = 1, first
-    while at < end - 1:
-        yield at
-        at += step
-        step *= 2
-    if first < end:
-        yield end - 1
+        Args:
+            policy: the bits.
+            limits: what shares are taken of; they may be exceeded.
+            min_fps: frames a second, above 0.
 
+        Returns:
+            The estimate; None where no folding is that fast, whatever it takes.
+        """
+        part = self._part(policy)
+        found = self._space(part, limits).find(cycles_at(min_fps, self._clock_mhz), False, LEANEST_BEAM)
+        return None if found is None else self._estimate(policy, part, found)
 
-def _fastest(chain: Chain) -> list[int] | None:
-    """The option of every step at the smallest limit on cycles that fits; None if none fits."""
-    candidates = np.unique(np.concatenate([s.cycles for s in chain.steps]))
-    if chain.limits.bram18 < 0 or chain.limits.lut < 0:
-        return None
-    budget = int(chain.limits.bram18)
+    def front(self, policy: BitPolicy, limits: Resources) -> list[Estimate]:
+        """Frame rate against use: every folding within the limits that is not beaten in both, the slowest first."""
+        part = self._part(policy)
+        space, least, front = self._space(part, limits), np.inf, []
+        for cycles in space.candidates.tolist():
+            found = space.find(cycles, False, TIE_BEAM)
+            if found is not None and found.share < least * (1 - 1e-9):
+                least = found.share
+                if least <= 1:
+                    front.append(self._estimate(policy, part, found))
+        return front[::-1]
 
-    def fitting(at: int) -> list[int] | None:
-        design = chain.design(float(candidates[at]))
-        return design.options(budget) if design is not None and design.lut[budget] <= chain.limits.lut else None
+    def at(
+        self, policy: BitPolicy, folding: Mapping[str, NodeFolding], implementations: Sequence[Implementation] = ()
+    ) -> Estimate:
+        """The estimate of a policy at a given folding of every node, such as FINN's own.
 
-    low = _bound(chain, candidates)
-    high, chosen = low, None
-    for high in _gallop(low, len(candidates)):
-        chosen = fitting(high)
-        if chosen is not None:
-            break
-        low = high + 1
-    while chosen is not None and low < high:
-        middle = (low + high) // 2
-        better = fitting(middle)
-        if better is None:
-            low = middle + 1
-        else:
-            high, chosen = middle, better
-    return chosen
+        Raises:
+            FoldingError: a node is missing, or has values that FINN does not accept; the text names those it does.
+            GraphError: FINN has no such implementation for the bits.
+        """
+        return self._assembled(self._tables.nodes_at(policy, folding, implementations))
 
+    def _part(self, policy: BitPolicy) -> Part:
+        part = self._layout.policy(layer_keys(policy))
+        assert part is not None  # without a limit on cycles every step has options
+        return part
 
-def _leanest(chain: Chain, max_cycles: float) -> tuple[float, list[int]] | None:
-    """The options within a limit on cycles whose scarcest resource is used least, DSP left out.
+    def _space(self, part: Part, limits: Resources) -> _Space:
+        return _Space(self._layout, part, limits, self._tables.system_resources, self._exact)
 
-    Returns:
-        The factor by which the limits are used, above 1 where they are exceeded, and the option of every
-        step; None where a step cannot be that fast.
-    """
-    stages = stages_of(chain.steps, max_cycles, np.inf)
-    if stages is None:
-        return None
-    design = Design(chain, stages, sum(int(s.bram18.max()) for s in stages))
-    used = chain.used_around
-    lut, bram18 = max(chain.limits.lut + used.lut, 1e-9), max(chain.limits.bram18 + used.bram18, 1e-9)
-    shares = np.maximum((design.lut + used.lut) / lut, (np.arange(len(design.lut)) + used.bram18) / bram18)
-    best = int(shares.argmin())
-    return float(shares[best]), design.options(best)
+    def _estimate(self, policy: BitPolicy, part: Part, found: Found) -> Estimate:
+        """The estimate of a design."""
+        nodes: list[list[object]] = [[] for _ in policy]
+        lengths = [len(p.rows) for i, key in enumerate(layer_keys(policy)) if (p := self._layout.layer(i, key))]
+        layer_of = np.repeat(np.arange(len(lengths)), lengths)
+        for row, item in found.path.tolist():
+            step = part.steps[row]
+            if step is not None:
+                options, begin = step
+                nodes[layer_of[row]] += options.nodes_of(item - begin)
+        return self._assembled(nodes)
 
-
-def chain_of(tables: CostTables, policy: BitPolicy, limits: Resources, streams: Streams) -> Chain:
-    """The chain of a policy; the system around the accelerator is taken off the limits."""
-    steps = [step for i, key in enumerate(layer_keys(policy)) for step in tables.options(i, key)]
-    return Chain(steps, streams, less(limits, tables.system_resources), tables.system_resources)
-
-
-def less(limits: Resources, used: Resources) -> Resources:
-    """What is left of limits; below 0 where more is used."""
-    return Resources(limits.lut - used.lut, limits.ff - used.ff, limits.bram18 - used.bram18, limits.dsp - used.dsp)
-
-
-def fastest_folding(
-    tables: CostTables, policy: BitPolicy, limits: Resources, clock_mhz: float, method: str, streams: Streams | None = None
-) -> Estimate:
-    """The estimate of a policy at the folding with the highest frame rate within the limits.
-
-    Where no folding fits, the one that exceeds the limits by the smallest factor is given, so that
-    `estimate.resources <= limits` tells which it is and the estimate tells what is missing.
-
-    Args:
-        tables: of the policy's network.
-        policy: the bits.
-        limits: LUT, block RAM and DSP slices that may be used, by the accelerator and the system around it.
-        clock_mhz: handed on to the estimate.
-        method: the same.
-        streams: costs of streams, remembered from call to call if given.
-    """
-    chain = chain_of(tables, policy, limits, streams or Streams(tables))
-    chosen = _fastest(chain)
-    if chosen is None:
-        leanest = _leanest(chain, np.inf)
-        chosen = leanest[1] if leanest else []  # every step has options without a limit
-    return _estimate(tables, policy, chosen, clock_mhz, method)
-
-
-def _estimate(tables: CostTables, policy: BitPolicy, chosen: Sequence[int], clock_mhz: float, method: str) -> Estimate:
-    """The estimate of a policy with the chosen option of every step."""
-    rest = iter(chosen)
-    choice = [[next(rest) for _ in tables.options(i, key)] for i, key in enumerate(layer_keys(policy))]
-    nodes, corrections = tables.assemble(policy, choice)
-    return Estimate(nodes, clock_mhz, method, corrections)
-
-
-def leanest_folding(
-    tables: CostTables, policy: BitPolicy, limits: Resources, min_fps: float, clock_mhz: float, method: str
-) -> Estimate | None:
-    """The estimate of a policy at the folding that reaches a frame rate with the least of its scarcest resource.
-
-    Args:
-        tables: of the policy's network.
-        policy: the bits.
-        limits: LUT and block RAM that shares are taken of; they may be exceeded.
-        min_fps: frames a second, above 0.
-        clock_mhz: what the frame rate holds for.
-        method: handed on to the estimate.
-
-    Returns:
-        The estimate; None where no folding is that fast, whatever it takes.
-    """
-    found = _leanest(chain_of(tables, policy, limits, Streams(tables)), clock_mhz * 1e6 / min_fps)
-    return None if found is None else _estimate(tables, policy, found[1], clock_mhz, method)
-
-
-def folding_front(tables: CostTables, policy: BitPolicy, limits: Resources, clock_mhz: float, method: str) -> list[Estimate]:
-    """Frame rate against use: every folding that is not beaten in both, within the limits, the slowest first.
-
-    Arguments are those of `leanest_folding`.
-    """
-    chain = chain_of(tables, policy, limits, Streams(tables))
-    least, front = np.inf, []
-    for cycles in np.unique(np.concatenate([s.cycles for s in chain.steps])).tolist():
-        found = _leanest(chain, cycles)
-        if found is not None and found[0] < least:
-            least = found[0]
-            estimate = _estimate(tables, policy, found[1], clock_mhz, method)
-            if estimate.resources <= limits:
-                front.append(estimate)
-    return front[::-1]
-
-
-def estimate_at(
-    tables: CostTables, policy: BitPolicy, folding: Mapping[str, Mapping[str, int | str]], clock_mhz: float, method: str
-) -> Estimate:
-    """The estimate of a policy at a given folding of every node, such as FINN's own.
-
-    Raises:
-        FoldingError: a node is missing, or has values that FINN does not accept; the text names those it does.
-    """
-    nodes, corrections = tables.assemble(policy, tables.choice_of(policy, folding))
-    return Estimate(nodes, clock_mhz, method, corrections)
+    def _assembled(self, nodes_of_layers: Sequence[Sequence[object]]) -> Estimate:
+        nodes, corrections = self._tables.assemble(nodes_of_layers)
+        return Estimate(nodes, self._clock_mhz, self._method, corrections)

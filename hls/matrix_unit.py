@@ -1,4 +1,4 @@
-"""Matrix-vector units: their types for given bits, and what each folding costs, asked of FINN's operator.
+"""Matrix-vector units and their thresholds: types for given bits, and what each folding costs, asked of FINN's operators.
 
 FINN's figures of a unit are a sum of parts that do not depend on all of its attributes: cycles and
 block RAM not on activations, the arithmetic not on the memory, thresholds not on SIMD. Each part is
@@ -7,8 +7,9 @@ asked once for what it depends on; `tests/test_hls_cost.py` holds the sums again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,21 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.corrections import correct_node
-from hls.finn_backend import HardwareGraph
-from hls.options import Folding, IntegerWeights, LayerKey, Options, act_type, divisors
+from hls.corrections import correct_node, replay_luts
+from hls.finn_operators import HardwareGraph, operator, threshold_type
+from hls.legal import NodeFolding, multipliers, unit_shapes
+from hls.options import IntegerWeights, LayerKey, Options, act_type
 
-# Xilinx' ap_int ends at 8191 bits (finn.transformation.fpgadataflow.set_folding, MAX_ALLOWED_AP_INT_W).
-MAX_STREAM_BITS = 8191
-# The HLS library unrolls at most this many folds of the weight matrix's width; SetFolding does not check it.
-MAX_HLS_FOLDS = 1024
+# The widest accumulator that the DSP slices of an RTL unit hold (finn.util.basic.get_dsp_datapath_limits, the smallest).
+_MAX_RTL_ACC_BITS = 48
+_MEMORIES = ("block", "distributed")
 
 
 @dataclass(frozen=True)
-class UnitFoldings:
-    """The foldings of a matrix unit that FINN accepts, and what of their cost does not depend on activations.
+class _Grid:
+    """The shapes of a unit by FINN's rules, and what of their cost does not depend on activations; arrays of one length.
 
-    Arrays of one length, in order of cycles; `lut_of_memory` is what weights in LUT RAM add.
+    `bram18` and `lut_of_memory` have a second axis: weights in block RAM, in LUT RAM.
     """
 
     pe: NDArray[np.int64]
@@ -38,36 +39,110 @@ class UnitFoldings:
     cycles: NDArray[np.int64]
     bram18: NDArray[np.int64]
     lut_of_memory: NDArray[np.float64]
-    foldings: tuple[tuple[Folding, ...], ...]
+
+    @cached_property
+    def foldings(self) -> list[tuple[NodeFolding]]:
+        """For every shape, memory and kind of multiplier a folding; see `folding`."""
+        shapes = zip(self.pe.tolist(), self.simd.tolist(), strict=True)
+        return [
+            ({"PE": pe, "SIMD": simd, "ram_style": memory, "resType": made_of},)
+            for pe, simd in shapes
+            for memory in _MEMORIES
+            for made_of in ("lut", "dsp")
+        ]
+
+    def folding(self, memory: int, made_of: str) -> NDArray[np.int64]:
+        """Positions in `foldings`, a shape each."""
+        return 4 * np.arange(len(self.pe)) + 2 * memory + int(made_of == "dsp")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to build a unit, at every shape of its grid; LUT is infinite where it cannot have the shape."""
+
+    built: int
+    lut: NDArray[np.float64]
+    bram18: NDArray[np.int64]
+    dsp: NDArray[np.int64]
+    folding: NDArray[np.int64]
 
 
 class MatrixUnits:
     """The matrix units of one network.
 
     Args:
-        graph: the network's dataflow graph.
+        graph: the network's dataflow graph, thresholds merged into its units.
         layers: names of the network's layers, in order.
         integer_weights: what accumulators and weight types are sized for.
+        wide_weights: whether the part's DSP slices let RTL units have weights of -2^(bits-1); those of the
+            7 series do not.
     """
 
-    def __init__(self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights) -> None:
+    def __init__(
+        self, graph: HardwareGraph, layers: Sequence[str], integer_weights: IntegerWeights, wide_weights: bool
+    ) -> None:
         self._graph = graph
         self._layers = layers
         self._integer_weights = integer_weights
+        self._wide_weights = wide_weights
         self._weights: dict[tuple[int, int], NDArray[np.float64]] = {}
-        self._typed: dict[tuple[int, int, str], dict[str, Any]] = {}
-        self._foldings: dict[tuple[int, str], UnitFoldings] = {}
-        self._arithmetic: dict[tuple[int, int, str], NDArray[np.float64]] = {}
+        self._typed: dict[tuple[int, int, str, bool], dict[str, Any]] = {}
+        self._grids: dict[tuple[int, str], _Grid] = {}
+        self._arithmetic: dict[tuple[int, str, str, str], NDArray[np.float64]] = {}
+        self._dsp: dict[tuple[int, str, str, str], NDArray[np.int64]] = {}
 
-    def attributes(self, index: int, layer: int, key: LayerKey) -> dict[str, Any]:
-        """Attributes of the unit at position `index` of the graph with the types of a layer's bits."""
-        typed = self._types(index, layer, key)
-        return {**typed, "outputDataType": key.handed_on_type or typed["accDataType"]}
+    def merged(self, index: int, layer: int, key: LayerKey) -> Any:
+        """The HLS unit at position `index` of the graph with a layer's bits, its thresholds merged into it."""
+        typed = self._types(index, layer, key, rtl=False)
+        return self._graph.with_attributes(index, {**typed, "outputDataType": key.handed_on_type or typed["accDataType"]})
 
-    def _types(self, index: int, layer: int, key: LayerKey) -> dict[str, Any]:
+    def apart(self, index: int, layer: int, key: LayerKey, rtl: bool) -> Any | None:
+        """The unit without thresholds; None where FINN has no RTL unit for such bits."""
+        typed = self._types(index, layer, key, rtl)
+        attributes = {**typed, "noActivation": 1, "ActVal": 0, "outputDataType": typed["accDataType"]}
+        if not rtl:
+            return self._graph.with_attributes(index, attributes)
+        op = operator("MVAU_rtl", self._graph.ops[index].name, attributes)
+        return op if self._is_buildable(op, layer, key) else None
+
+    def _is_buildable(self, op: Any, layer: int, key: LayerKey) -> bool:
+        """Whether FINN's RTL unit takes such types.
+
+        Source: finn/transformation/fpgadataflow/specialize_layers.py, _mvu_rtl_possible.
+        """
+        read, weight = op.get_input_datatype(0), op.get_input_datatype(1)
+        narrow = self._weights[layer, key.weight].min() > weight.min()
+        return bool(
+            not op.attributes["binaryXnorMode"]
+            and weight.signed()
+            and min(read.bitwidth(), weight.bitwidth()) >= 2
+            and (narrow or self._wide_weights)
+            and op.get_output_datatype().bitwidth() <= _MAX_RTL_ACC_BITS
+        )
+
+    def thresholds(self, unit: Any, key: LayerKey) -> Any:
+        """The node of its own that holds the thresholds of a unit without them."""
+        assert key.act_out is not None
+        return operator(
+            "Thresholding_rtl",
+            f"{unit.name} thresholds",
+            {
+                "NumChannels": unit.attributes["MH"],
+                "numSteps": 2**key.act_out - 1,
+                "inputDataType": unit.attributes["accDataType"],
+                "weightDataType": threshold_type(unit.attributes["accDataType"]),
+                "outputDataType": key.handed_on_type,
+                "numInputVectors": unit.attributes["numInputVectors"],
+                "ActVal": 0,
+                "PE": 1,
+            },
+        )
+
+    def _types(self, index: int, layer: int, key: LayerKey, rtl: bool) -> dict[str, Any]:
         """The attributes but for the output's type."""
         read = act_type(key.act_in, key.weight)
-        typed = self._typed.get((layer, key.weight, read))
+        wide = rtl and key.weight == 1  # the only difference
+        typed = self._typed.get((layer, key.weight, read, wide))
         if typed is not None:
             return typed
         if (layer, key.weight) not in self._weights:
@@ -90,80 +165,124 @@ class MatrixUnits:
         if not counting:
             op.minimize_weight_bit_width(model)
         op.minimize_accumulator_width(model)
-        if key.weight == 1 and not counting:
+        if key.weight == 1 and not counting and not rtl:
             op.attributes["weightDataType"] = "BIPOLAR"  # see finn_backend: FINN would widen it
-        self._typed[layer, key.weight, read] = op.attributes
+        self._typed[layer, key.weight, read, wide] = op.attributes
         return op.attributes  # type: ignore[no-any-return]
 
-    def _unit_foldings(self, layer: int, index: int, typed: dict[str, Any]) -> UnitFoldings:
-        """Every folding of a matrix unit by FINN's rules, with FINN's cycles and block RAM."""
-        found = self._foldings.get((layer, typed["weightDataType"]))
-        if found is not None:
-            return found
-        op = self._graph.with_attributes(index, dict(typed))
-        rows = []
-        for simd in divisors(typed["MW"]):
-            if simd * MAX_HLS_FOLDS < typed["MW"]:
-                continue
-            for pe in divisors(typed["MH"]):
-                op.attributes.update(PE=pe, SIMD=simd, ram_style="block")
-                if op.get_instream_width(1) > MAX_STREAM_BITS:
-                    continue
-                cycles, block = int(op.get_exp_cycles()), self._graph.resources_of(op)
-                op.attributes["ram_style"] = "distributed"
-                distributed = self._graph.resources_of(op)
-                rows.append((cycles, pe, simd, False, block.bram18, 0.0))
-                rows.append((cycles, pe, simd, True, distributed.bram18, distributed.lut - block.lut))
-        rows.sort()
-        a = np.array(rows)
-        whole = a[:, :3].astype(np.int64)
-        foldings = tuple(({"PE": int(r[1]), "SIMD": int(r[2]), "ram_style": "distributed" if r[3] else "block"},) for r in rows)
-        unit = UnitFoldings(
-            pe=whole[:, 1],
-            simd=whole[:, 2],
-            cycles=whole[:, 0],
-            bram18=a[:, 4].astype(np.int64),
-            lut_of_memory=a[:, 5],
-            foldings=foldings,
-        )
-        self._foldings[layer, typed["weightDataType"]] = unit
-        return unit
+    def _grid(self, layer: int, op: Any) -> _Grid:
+        """Every shape that an HLS or an RTL unit may have, with FINN's cycles and block RAM."""
+        name = (layer, op.attributes["weightDataType"])
+        if name not in self._grids:
+            asked = operator("MVAU_hls", op.name, op.attributes)  # of the RTL unit FINN counts no LUT
+            a = op.attributes  # the shapes of the narrowest types: they are to be the same for all
+            shapes = sorted({s for rtl in (False, True) for s in unit_shapes(a["MW"], a["MH"], 1, 1, rtl)})
+            rows = []
+            for pe, simd in shapes:
+                memories = []
+                for memory in _MEMORIES:
+                    asked.attributes.update(PE=pe, SIMD=simd, ram_style=memory)
+                    memories.append(self._graph.resources_of(asked))
+                block, distributed = memories
+                rows.append((asked.get_exp_cycles(), block.bram18, distributed.bram18, 0.0, distributed.lut - block.lut))
+            table = np.array(rows, float)
+            whole = table.astype(np.int64)
+            pe_and_simd = np.array(shapes)
+            self._grids[name] = _Grid(pe_and_simd[:, 0], pe_and_simd[:, 1], whole[:, 0], whole[:, 1:3], table[:, 3:5])
+        return self._grids[name]
 
-    def _arithmetic_luts(self, index: int, layer: int, key: LayerKey, unit: UnitFoldings) -> NDArray[np.float64]:
-        """FINN's LUT of every folding with weights in block RAM."""
-        typed = self._types(index, layer, key)
-        name = (layer, key.weight, typed["inputDataType"])
+    def _arithmetic_luts(self, layer: int, op: Any, made_of: str) -> NDArray[np.float64]:
+        """FINN's LUT of an HLS unit at every shape of its grid, weights in block RAM, thresholds left out."""
+        a = op.attributes
+        name = (layer, a["weightDataType"], a["inputDataType"], made_of)
         if name not in self._arithmetic:
-            op = self._graph.with_attributes(index, {**typed, "outputDataType": typed["accDataType"], "ram_style": "block"})
-            found: dict[tuple[int, int], float] = {}
-            for pe, simd in set(zip(unit.pe.tolist(), unit.simd.tolist(), strict=True)):
-                op.attributes.update(PE=pe, SIMD=simd)
-                found[pe, simd] = self._graph.luts_of(op)
-            self._arithmetic[name] = np.array([found[pair] for pair in zip(unit.pe.tolist(), unit.simd.tolist(), strict=True)])
+            asked = type(op)(op.name, {**a, "outputDataType": a["accDataType"], "ram_style": "block", "resType": made_of})
+            self._arithmetic[name] = np.array([self._graph.luts_of(asked) for _ in self._at_shapes(layer, asked)])
         return self._arithmetic[name]
 
-    def options(self, index: int, layer: int, key: LayerKey) -> Options:
-        """The options of the unit at position `index`: what FINN says of each folding, and its thresholds a lane."""
-        attributes = self.attributes(index, layer, key)
-        unit = self._unit_foldings(layer, index, attributes)
-        op = self._graph.with_attributes(index, {**attributes, "SIMD": 1})
-        thresholds = {}
-        for pe in set(unit.pe.tolist()):
-            op.attributes["PE"] = pe
-            thresholds[pe] = sum((c.resources for c in correct_node(self._graph, op, "")), Resources()).lut
-        lut = self._arithmetic_luts(index, layer, key, unit) + unit.lut_of_memory
-        lut = lut + np.array([thresholds[pe] for pe in unit.pe.tolist()])
-        read_bits = op.get_input_datatype(0).bitwidth()
-        fits = unit.simd * read_bits <= MAX_STREAM_BITS
+    def _dsp_slices(self, layer: int, op: Any, made_of: str) -> NDArray[np.int64]:
+        """FINN's DSP slices of a unit at every shape of its grid."""
+        name = (layer, op.op_type, op.attributes["weightDataType"], f"{op.attributes['inputDataType']} {made_of}")
+        if name not in self._dsp:
+            asked, part = type(op)(op.name, {**op.attributes, "resType": made_of}), self._graph.fpga_part
+            self._dsp[name] = np.array([int(asked.dsp_estimation(part)) for _ in self._at_shapes(layer, asked)])
+        return self._dsp[name]
+
+    def _at_shapes(self, layer: int, op: Any) -> Iterator[None]:
+        """Go through the shapes of a unit's grid: the operator has one after the other."""
+        grid = self._grid(layer, op)
+        for pe, simd in zip(grid.pe.tolist(), grid.simd.tolist(), strict=True):
+            op.attributes.update(PE=pe, SIMD=simd)
+            yield
+
+    def _ways(self, layer: int, op: Any, position: int, twin: Any) -> list[_Way]:
+        """A unit in every memory and with every kind of multiplier.
+
+        Args:
+            layer: of the unit.
+            op: the unit.
+            position: of it among the ways.
+            twin: an HLS unit of the same types: an RTL unit's LUT are those (see `hls.corrections`).
+        """
+        grid, rtl = self._grid(layer, op), op.op_type == "MVAU_rtl"
+        read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
+        legal = set(unit_shapes(op.attributes["MW"], op.attributes["MH"], weight_bits, read_bits, rtl))
+        barred = np.array([0.0 if s in legal else np.inf for s in zip(grid.pe.tolist(), grid.simd.tolist(), strict=True)])
+        if rtl:
+            barred = barred + np.array([replay_luts(op) for _ in self._at_shapes(layer, op)])
+        ways = []
+        for made_of in multipliers(op):
+            lut, dsp = self._arithmetic_luts(layer, twin, made_of) + barred, self._dsp_slices(layer, op, made_of)
+            for m in range(len(_MEMORIES)):
+                ways.append(_Way(position, lut + grid.lut_of_memory[:, m], grid.bram18[:, m], dsp, grid.folding(m, made_of)))
+        return ways
+
+    def _options(self, layer: int, built: Sequence[Any], ways: Sequence[_Way]) -> Options:
+        """The options of a unit: of every shape the ways that no other beats."""
+        grid = self._grid(layer, built[0])
+        costs = np.stack([np.stack([w.lut, w.bram18, w.dsp]) for w in ways])  # way, resource, shape
+        at_most = np.asarray((costs[:, None] <= costs[None]).all(axis=2))  # way a is at most way b: (a, b, shape)
+        earlier = np.arange(len(ways))[:, None] < np.arange(len(ways))[None]
+        beats = at_most & (~at_most.transpose(1, 0, 2) | earlier[:, :, None])
+        way, shape = np.nonzero(~beats.any(axis=0) & np.isfinite(costs[:, 0]))
+        order = np.lexsort((way, costs[way, 0, shape], grid.cycles[shape]))
+        way, shape = way[order], shape[order]
+        folding = np.stack([w.folding for w in ways])
         return Options(
-            nodes=(index,),
-            cycles=unit.cycles[fits],
-            lut=lut[fits],
-            bram18=unit.bram18[fits],
-            dsp=np.zeros(int(fits.sum()), np.int64),
-            reads=unit.simd[fits],
-            hands_on=unit.pe[fits],
-            read_bits=read_bits,
-            handed_on_bits=op.get_output_datatype(0).bitwidth(),
-            foldings=tuple(f for f, ok in zip(unit.foldings, fits.tolist(), strict=True) if ok),
+            cycles=grid.cycles[shape],
+            lut=costs[way, 0, shape],
+            bram18=costs[way, 1, shape].astype(np.int64),
+            dsp=costs[way, 2, shape].astype(np.int64),
+            reads=grid.simd[shape],
+            hands_on=grid.pe[shape],
+            read_bits=built[0].get_input_datatype(0).bitwidth(),
+            handed_on_bits=built[0].get_output_datatype().bitwidth(),
+            built=[(op,) for op in built],
+            way=np.array([w.built for w in ways])[way],
+            foldings=grid.foldings,
+            folding=folding[way, shape],
         )
+
+    def merged_options(self, index: int, layer: int, key: LayerKey) -> Options:
+        """The options of an HLS unit with its thresholds, which take LUT by the lane."""
+        op = self.merged(index, layer, key)
+        grid = self._grid(layer, op)
+        asked = type(op)(op.name, {**op.attributes, "SIMD": 1})
+        lanes = {}
+        for pe in set(grid.pe.tolist()):
+            asked.attributes["PE"] = pe
+            lanes[pe] = sum((c.resources for c in correct_node(self._graph, asked, "")), Resources()).lut
+        thresholds = np.array([lanes[pe] for pe in grid.pe.tolist()])
+        return self._options(layer, [op], [replace(w, lut=w.lut + thresholds) for w in self._ways(layer, op, 0, op)])
+
+    def apart_options(self, index: int, layer: int, key: LayerKey) -> Options:
+        """The options of a unit without thresholds, HLS or RTL."""
+        built: list[Any] = []
+        ways: list[list[_Way]] = []
+        for rtl in (False, True):
+            op = self.apart(index, layer, key, rtl)
+            if op is not None:
+                twin = self._graph.with_attributes(index, dict(op.attributes))
+                ways.append(self._ways(layer, op, len(built), twin))
+                built.append(op)
+        return self._options(layer, built, [w for of_one in ways for w in of_one])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.policy import BitPolicy
-
-Folding = Mapping[str, int | str]
+from hls.legal import NodeFolding
+from models.policy import BitPolicy, LayerBits
 
 IntegerWeights = Callable[[str, int], NDArray[np.float64]]
 """Layer name and weight bits to its integer weights, shaped (fan-in, outputs)."""
@@ -41,7 +41,11 @@ class LayerKey:
 
 def layer_keys(policy: BitPolicy) -> list[LayerKey]:
     """The key of every layer of a policy, in order."""
-    bits = list(policy.values())
+    return keys_of(list(policy.values()))
+
+
+def keys_of(bits: Sequence[LayerBits]) -> list[LayerKey]:
+    """The keys of layers in a row, the first of which reads the image."""
     before = [None, *(b.act for b in bits[:-1])]
     return [LayerKey(b.weight, a, b.act) for b, a in zip(bits, before, strict=True)]
 
@@ -50,18 +54,20 @@ def layer_keys(policy: BitPolicy) -> list[LayerKey]:
 class Options:
     """The foldings one step of the pipeline may take, in order of cycles; arrays of one length.
 
-    A step is a node, or a depthwise window with the pool it feeds, which share their folding.
+    A step is a node, or a depthwise window with the pool it feeds, which share their folding. Foldings
+    that another of the same stream widths beats or equals in everything may be left out.
 
     Attributes:
-        nodes: positions of the step's nodes in the graph.
         cycles: a frame.
         lut, bram18, dsp: FINN's figures with the corrections.
         reads, hands_on: elements of the streams into and out of the step, a cycle.
         read_bits, handed_on_bits: of one such element.
-        foldings: for every option, the folding of each node.
+        built: what the step can be built as: for each way, FINN's operator of each of its nodes.
+        way: of each option, the position in `built`.
+        foldings: for each position in `folding`, the folding of each node.
+        folding: of each option, the position in `foldings`.
     """
 
-    nodes: tuple[int, ...]
     cycles: NDArray[np.int64]
     lut: NDArray[np.float64]
     bram18: NDArray[np.int64]
@@ -70,38 +76,26 @@ class Options:
     hands_on: NDArray[np.int64]
     read_bits: int
     handed_on_bits: int
-    foldings: tuple[tuple[Folding, ...], ...]
+    built: Sequence[Sequence[Any]]
+    way: NDArray[np.int64]
+    foldings: Sequence[Sequence[NodeFolding]]
+    folding: NDArray[np.int64]
+
+    def nodes_of(self, option: int) -> list[Any]:
+        """FINN's operators of the step's nodes at one of the options; the same objects every time."""
+        if option not in self._nodes:
+            operators, foldings = self.built[self.way[option]], self.foldings[self.folding[option]]
+            nodes = [type(op)(op.name, {**op.attributes, **f}) for op, f in zip(operators, foldings, strict=True)]
+            self._nodes[option] = nodes
+        return self._nodes[option]
 
     @cached_property
-    def by_width(self) -> ByWidth:
-        """The options in the order of their stream widths, then block RAM, then LUT."""
-        order = np.lexsort((self.lut, self.bram18, self.hands_on, self.reads))
-        entries, entry = np.unique(self.reads[order], return_inverse=True)
-        exits, exit_ = np.unique(self.hands_on[order], return_inverse=True)
-        return ByWidth(order, entry, exit_, entries, exits)
+    def _nodes(self) -> dict[int, list[Any]]:
+        return {}
 
 
-@dataclass(frozen=True)
-class ByWidth:
-    """Options ordered by stream width.
-
-    Attributes:
-        order: positions in `Options`.
-        entry, exit: of each in this order, the position of its stream width in `entries` and `exits`.
-        entries, exits: the stream widths that occur, in elements a cycle, ascending.
-    """
-
-    order: NDArray[np.int64]
-    entry: NDArray[np.int64]
-    exit: NDArray[np.int64]
-    entries: NDArray[np.int64]
-    exits: NDArray[np.int64]
-
-
-@cache
-def divisors(n: int) -> tuple[int, ...]:
-    """The divisors of n, in order."""
-    return tuple(d for d in range(1, n + 1) if n % d == 0)
+Section = Sequence[Sequence[Options]]
+"""A part of the pipeline that can be built in several ways, each a run of steps; all read and hand on the same."""
 
 
 def act_type(bits: int | None, weight_bits: int) -> str:

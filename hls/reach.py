@@ -2,30 +2,35 @@
 
 The constraint is a limit on cycles a frame together with LUT, block RAM and DSP slices. A layer's
 cost depends on nothing but its own bits, the activations it reads and the width of the streams at
-its ends, so a dynamic program from the last layer to the first (`hls.chain`) knows, for every
-layer, every choice of bits and every stream width before it, the fewest LUT that the network from
-there on can do with for every amount of block RAM. It is exact in LUT and block RAM: bits are
-allowed if and only if some completion, at some folding, meets the constraint. DSP slices are used
-by the float tail alone; an option that alone takes more of them than there are is left out.
+its ends. So for a price of block RAM and of DSP slices in LUT, one sweep from the last layer to the
+first (`hls.kernels.sweep`) knows the cheapest way to the end for every layer, every choice of bits
+and every stream width before it. Bits are allowed if the cheapest way through them, at one price or
+another, keeps to the limits. So every choice allowed has a completion that meets the constraint, and
+following that completion the next choices are allowed too; a choice whose only completions lie
+between the prices is refused (`tests/test_hls_reach.py` counts them).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.chain import Front, Stage, Streams, back_through, cheapest, level, stages_of, through
 from hls.cost import CostTables
-from hls.folding import less
-from hls.options import LayerKey
+from hls.folding import as_array, directions, shares
+from hls.kernels import Floats, passed, sweep, within
+from hls.options import LayerKey, keys_of
+from hls.trellis import Layout, Part
 from models.policy import MAX_BITS, MIN_BITS, LayerBits
 
 WIDTHS = range(MIN_BITS, MAX_BITS + 1)
+RATIOS = (0.00103, 0.1213, 0.2507, 0.5039, 1.0119, 2.0173, 4.0371, 8.083, 997.3)
+MOST_FRONTS = 1000
+FEW_RATIOS = (0.00103, 0.5039, 2.0173)
 
 
 @dataclass(frozen=True)
@@ -33,38 +38,32 @@ class Leeway:
     """What is left of the limits if every layer still to come takes the cheapest bits.
 
     Attributes:
-        lut: share of the LUT limit left when all of the block RAM may be used, 0..1.
-        bram18: share of the block RAM limit left when all of the LUT may be used, 0..1.
+        lut, bram18, dsp: share of the limit left when all of the others may be used, 0..1.
     """
 
     lut: float
     bram18: float
+    dsp: float
 
 
 @dataclass(frozen=True)
 class _Here:
-    """A layer behind given activations: its choices of bits and what each needs from here on.
+    """A layer behind given activations: its choices of bits, and the cheapest ways from there to the end.
 
     Attributes:
         choices: the bits that meet the limit on cycles.
-        entries: stream widths at the layer's entry, the same for every choice.
-        needed: (choices, entries, block RAM): fewest LUT of the network from here on.
-        element_bits: of the stream into the layer.
+        rest: (choices, 4, widths, directions), see `hls.kernels.sweep`.
     """
 
     choices: tuple[LayerBits, ...]
-    entries: tuple[int, ...]
-    needed: NDArray[np.float64]
-    element_bits: int
+    rest: Floats
 
-
-@dataclass(frozen=True)
-class _Reached:
-    """Where a prefix ends: the front at its last stage's exits, their widths, and the bits of an element there."""
-
-    front: Front
-    exits: tuple[int, ...]
-    element_bits: int
+    @cached_property
+    def cheapest(self) -> Floats:
+        """Over all choices, (4, widths, directions)."""
+        best = self.rest[:, 0].argmin(axis=0)
+        cheapest: Floats = np.take_along_axis(self.rest, best[None, None], axis=0)[0]
+        return cheapest
 
 
 class Reach:
@@ -79,41 +78,39 @@ class Reach:
     def __init__(self, tables: CostTables, limits: Resources, max_cycles: float) -> None:
         self.tables = tables
         self.max_cycles = max_cycles
-        self._limits = less(limits, tables.system_resources)
-        self._streams = Streams(tables)
-        self._stages: dict[tuple[int, LayerKey], list[Stage] | None] = {}
-        self._reached: dict[tuple[LayerBits, ...], _Reached] = {}
+        self._around = as_array(tables.system_resources)
+        self._limits = as_array(limits) - self._around
+        self._prices = directions(self._limits, RATIOS)
+        self._few_prices = directions(self._limits, FEW_RATIOS)
+        self._layout = Layout(tables, max_cycles)
+        self._through: dict[tuple[int, LayerKey], Floats] = {}
+        self._fronts: dict[tuple[LayerBits, ...], Floats] = {}
 
     @property
     def n_layers(self) -> int:
         """Layers of the network."""
         return len(self.tables.layers)
 
-    @property
-    def _n_bram18(self) -> int:
-        return max(0, int(self._limits.bram18))
-
     def _choices(self, layer: int) -> list[LayerBits]:
         acts: Sequence[int | None] = [None] if layer == self.n_layers - 1 else WIDTHS
         return [LayerBits(w, a) for w in WIDTHS for a in acts]
 
-    def _stages_of(self, layer: int, act_in: int | None, bits: LayerBits) -> list[Stage] | None:
-        """The stages of a layer, or None where one cannot be fast enough."""
-        key = LayerKey(bits.weight, act_in, bits.act)
-        if (layer, key) not in self._stages:
-            self._stages[layer, key] = stages_of(self.tables.options(layer, key), self.max_cycles, self._limits.dsp)
-        return self._stages[layer, key]
+    def _swept(self, part: Part, end: Floats, forwards: bool, prices: Floats) -> Floats:
+        """From one end of a part, (4, widths, directions), to the other."""
+        offsets = part.offsets
+        used = np.full((4, int(offsets[-1]), prices.shape[1]), np.inf)
+        first, last = slice(0, int(offsets[1])), slice(int(offsets[-2]), int(offsets[-1]))
+        used[:, first if forwards else last] = end
+        sweep(part.rows, offsets, *self._layout.arrays, np.inf, prices, used, forwards)
+        return used[:, last if forwards else first].copy()
 
-    def _within(self, stages: Sequence[Stage], front: Front) -> Front:
-        """From the front at the exits of a layer's last stage back to the one at its entries."""
-        front = back_through(front, stages[-1])
-        for stage, link in zip(reversed(stages[:-1]), reversed(self._streams.along(stages)), strict=True):
-            front = back_through(cheapest(front, link.T), stage)
-        return front
+    @property
+    def _host(self) -> Floats:
+        return np.zeros((4, 1, self._prices.shape[1]))
 
     @cached_property
     def _from_here(self) -> list[dict[int | None, _Here | None]]:
-        """For every layer and activation width before it, what the network from there on needs."""
+        """For every layer and activation width before it, the ways from there on."""
         tables: list[dict[int | None, _Here | None]] = []
         for layer in reversed(range(self.n_layers)):
             behind = tables[0] if tables else {}
@@ -121,67 +118,33 @@ class Reach:
         return tables
 
     def _here(self, layer: int, act_in: int | None, behind: dict[int | None, _Here | None]) -> _Here | None:
-        choices, fronts, element_bits = [], [], 0
+        choices, rest = [], []
         for bits in self._choices(layer):
-            stages = self._stages_of(layer, act_in, bits)
-            after = self._after(stages, layer, behind.get(bits.act)) if stages else None
-            if stages is None or after is None:
+            part = self._layout.layer(layer, LayerKey(bits.weight, act_in, bits.act))
+            after = behind.get(bits.act)
+            last = layer == self.n_layers - 1
+            if part is None or (after is None and not last):
                 continue
             choices.append(bits)
-            fronts.append((stages[0].entries, self._within(stages, after)))
-            element_bits = stages[0].options.read_bits
-        if not choices:
-            return None
-        entries = tuple(sorted({w for widths, _ in fronts for w in widths}))
-        needed = np.full((len(choices), len(entries), self._n_bram18 + 1), np.inf)
-        for i, (widths, front) in enumerate(fronts):
-            needed[i, [entries.index(w) for w in widths]] = front
-        return _Here(tuple(choices), entries, needed, element_bits)
+            rest.append(self._swept(part, self._host if after is None else after.cheapest, False, self._prices))
+        return _Here(tuple(choices), np.stack(rest)) if choices else None
 
-    def _after(self, stages: Sequence[Stage], layer: int, behind: _Here | None) -> Front | None:
-        """The front of all that follows a layer, at the exits of its last stage; None where nothing can follow."""
-        last = stages[-1]
-        if layer == self.n_layers - 1:
-            return level(self._streams.to_host(last.exits, last.options.handed_on_bits), self._n_bram18)
-        if behind is None:
-            return None
-        streams = self._streams.between(last.exits, behind.entries, last.options.handed_on_bits)
-        return cheapest(behind.needed.min(axis=0), streams.T)
-
-    def _reach(self, prefix: tuple[LayerBits, ...]) -> _Reached:
-        """Where a prefix ends, for prefixes of at least one layer."""
-        found = self._reached.get(prefix)
-        if found is not None:
-            return found
-        layer, bits = len(prefix) - 1, prefix[-1]
-        if layer:
-            self._reach(prefix[:-1])  # the first layer at fault is the one to name
-        stages = self._stages_of(layer, prefix[-2].act if layer else None, bits)
-        if stages is None:
-            raise ValueError(f"{bits} in layer {self.tables.layers[layer]!r} is not feasible")
-        front = through(self._entering(prefix[:-1], stages[0].entries, stages[0].options.read_bits), stages[0])
-        for stage, link in zip(stages[1:], self._streams.along(stages), strict=True):
-            front = through(cheapest(front, link), stage)
-        last = stages[-1]
-        found = _Reached(front, last.exits, last.options.handed_on_bits)
-        self._reached[prefix] = found
-        return found
-
-    def _entering(self, prefix: tuple[LayerBits, ...], entries: tuple[int, ...], element_bits: int) -> Front:
-        """The front of a prefix, or of the host before any layer, at the entries of the next layer."""
+    def _front(self, prefix: tuple[LayerBits, ...]) -> Floats:
+        """The cheapest ways from the host to the widths behind a prefix."""
         if not prefix:
-            return level(self._streams.from_host(entries, element_bits), self._n_bram18)
-        reached = self._reach(prefix)
-        return cheapest(reached.front, self._streams.between(reached.exits, entries, reached.element_bits))
-
-    def _next(self, prefix: tuple[LayerBits, ...]) -> tuple[_Here | None, NDArray[np.float64]]:
-        """The next layer, and for each of its choices the fewest LUT of the whole network for all block RAM."""
-        act = prefix[-1].act if prefix else None
-        here = self._from_here[len(prefix)].get(act)
-        if here is None or self._limits.bram18 < 0:
-            return None, np.empty(0)
-        entering = self._entering(prefix, here.entries, here.element_bits)
-        return here, (entering + here.needed[:, :, ::-1]).min(axis=(1, 2))
+            return self._host
+        found = self._fronts.get(prefix)
+        if found is None:
+            before, layer = self._front(prefix[:-1]), len(prefix) - 1
+            act_in = prefix[-2].act if layer else None
+            part = self._layout.layer(layer, LayerKey(prefix[-1].weight, act_in, prefix[-1].act))
+            if part is None:
+                raise ValueError(f"{prefix[-1]} in layer {self.tables.layers[layer]!r} is not feasible")
+            found = self._swept(part, before, True, self._prices)
+            if len(self._fronts) == MOST_FRONTS:  # an episode's are asked for again and again, older ones rarely
+                self._fronts.clear()
+            self._fronts[prefix] = found
+        return found
 
     def feasible_bits(self, prefix: Sequence[LayerBits] = ()) -> tuple[LayerBits, ...]:
         """The bits that the next layer may take, in order; empty only if the constraint cannot be met at all.
@@ -189,34 +152,62 @@ class Reach:
         Args:
             prefix: the bits of the layers before it, each one allowed when it was chosen.
         """
-        here, lut = self._next(tuple(prefix))
-        if here is None:
+        here = self._from_here[len(prefix)].get(prefix[-1].act if prefix else None)
+        if here is None or (self._limits < 0).any():
             return ()
-        return tuple(bits for bits, fits in zip(here.choices, lut <= self._limits.lut, strict=True) if fits)
+        largest = np.empty((len(here.choices), self._prices.shape[1]))
+        within(self._front(tuple(prefix)), here.rest, self._prices, self._limits, largest)
+        return tuple(bits for bits, least in zip(here.choices, largest.min(axis=1), strict=True) if least <= 1)
 
     def leeway(self, prefix: Sequence[LayerBits] = ()) -> Leeway:
         """What is left of the limits behind the layers already decided, all of them or fewer."""
-        prefix = tuple(prefix)
+        front = self._front(tuple(prefix))
         if len(prefix) == self.n_layers:
-            whole = self._whole(prefix)
+            rest = self._host
         else:
             here = self._from_here[len(prefix)].get(prefix[-1].act if prefix else None)
             if here is None:
-                return Leeway(0.0, 0.0)
-            needed, entering = here.needed.min(axis=0), self._entering(prefix, here.entries, here.element_bits)
-            n = self._n_bram18 + 1
-            whole = np.array([(entering[:, : b + 1] + needed[:, b::-1]).min() for b in range(n)])
-        enough = np.flatnonzero(whole <= self._limits.lut)
-        return Leeway(
-            lut=float(max(0.0, 1 - whole[-1] / self._limits.lut)) if self._limits.lut > 0 else 0.0,
-            bram18=float(1 - enough[0] / self._n_bram18) if len(enough) and self._n_bram18 else 0.0,
-        )
+                return Leeway(0.0, 0.0, 0.0)
+            rest = here.cheapest
+        ways = front + rest
+        at = ways[0].argmin(axis=0)
+        used = np.take_along_axis(ways[1:], at[None, None], axis=1)[:, 0]  # resource, direction
+        fits = (used <= self._limits[:, None]).all(axis=0)
+        if not fits.any():
+            return Leeway(0.0, 0.0, 0.0)
+        left = 1 - used[:, fits].min(axis=1) / np.maximum(self._limits, 1e-9)
+        return Leeway(*(float(n) if limit > 0 else 0.0 for n, limit in zip(left, self._limits, strict=True)))
 
-    def _whole(self, policy: tuple[LayerBits, ...]) -> NDArray[np.float64]:
-        """Fewest LUT of a whole policy for every amount of block RAM."""
-        reached = self._reach(policy)
-        to_host = self._streams.to_host(reached.exits, reached.element_bits)
-        return (reached.front + to_host[:, None]).min(axis=0)  # type: ignore[no-any-return]
+    def cost(self, policy: Sequence[LayerBits]) -> Resources | None:
+        """What a whole policy takes at the frame rate, the system around included; None where it is not that fast.
+
+        Of the cheapest designs at a few prices the one that uses least of its scarcest resource: a quick
+        answer, which `hls.folding.FoldingSearch.leanest` may better a little.
+        """
+        ways = np.zeros((4, 1, self._few_prices.shape[1]))
+        for i, key in enumerate(keys_of(policy)):
+            through = self._through.get((i, key))
+            if through is None:
+                through = self._through[i, key] = self._collapsed(i, key)
+            ways = passed(ways, through)
+        used = ways[1:, 0] + self._around[:, None]
+        k = int(shares(used, self._limits + self._around).argmin())
+        lut, bram18, dsp = used[:, k].tolist()
+        return Resources(lut=lut, bram18=bram18, dsp=dsp) if math.isfinite(lut) else None
+
+    def _collapsed(self, layer: int, key: LayerKey) -> Floats:
+        """The cheapest ways from each width before a layer to each behind, at few prices; infinite without any."""
+        n_before, n_few = len(self.tables.widths(layer - 1)) if layer else 1, self._few_prices.shape[1]
+        n_behind = len(self.tables.widths(layer)) if layer < self.n_layers - 1 else 1
+        out = np.full((4, n_before, n_behind, n_few), np.inf)
+        part = self._layout.layer(layer, key)
+        for i in range(n_before):
+            if part is None:
+                break
+            begin = np.full((4, n_before, n_few), np.inf)
+            begin[:, i] = 0.0
+            out[:, i] = self._swept(part, begin, True, self._few_prices)
+        return out
 
     @property
     def is_feasible(self) -> bool:
@@ -225,14 +216,16 @@ class Reach:
 
 
 def fewest_cycles(tables: CostTables, limits: Resources) -> int | None:
-    """The fewest cycles a frame that any policy can reach within the limits; None if none fits at all."""
+    """The fewest cycles a frame that any policy is found to reach within the limits; None if none fits at all."""
+    n = len(tables.layers)
     keys = [
-        (layer, LayerKey(w, act_in, 1 if layer < len(tables.layers) - 1 else None))
-        for layer in range(len(tables.layers))
+        (layer, LayerKey(w, act_in, 1 if layer < n - 1 else None))
+        for layer in range(n)
         for w in WIDTHS
         for act_in in (WIDTHS if layer else (None,))
     ]
-    candidates = np.unique(np.concatenate([o.cycles for layer, key in keys for o in tables.options(layer, key)]))
+    steps = [o for layer, key in keys for section in tables.sections(layer, key) for way in section for o in way]
+    candidates = np.unique(np.concatenate([o.cycles for o in steps]))
     low, high = 0, len(candidates)
     while low < high:
         middle = (low + high) // 2

@@ -1,15 +1,37 @@
-"""What a policy costs: `Folding`, `NodeEstimate`, `Estimate`."""
+"""What a policy costs: `Folding`, `Implementation`, `NodeEstimate`, `Estimate`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from boards.board import Resources
 
 Folding = Mapping[str, Mapping[str, int | str]]
 """FINN node name to its attributes (PE, SIMD, …): what FINN's `folding_config_file` takes."""
+
+
+def cycles_at(fps: float, clock_mhz: float) -> int:
+    """The most cycles a frame at which a frame rate above 0 is reached.
+
+    The frame rate of a number of cycles gives that number back: a rounding error is forgiven.
+    """
+    return math.floor(clock_mhz * 1e6 / fps * (1 + 1e-9))
+
+
+class Implementation(StrEnum):
+    """What a layer's matrix unit is built as.
+
+    Thresholds apart are a node of their own (FINN's Thresholding_rtl), which searches a memory where a
+    merged unit compares with all of them at once. FINN builds RTL units only with thresholds apart.
+    """
+
+    HLS = "hls"
+    HLS_APART = "hls-thresholds-apart"
+    RTL = "rtl"
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,18 @@ class Estimate:
     def folding(self) -> dict[str, dict[str, int | str]]:
         """The folding of every node, as FINN's `folding_config_file` takes it."""
         return {n.node: dict(n.folding) for n in self.nodes if n.folding}
+
+    @property
+    def implementations(self) -> tuple[Implementation, ...]:
+        """What every layer's matrix unit is built as, in order."""
+        apart = {n.layer for n in self.nodes if n.op_type.startswith("Thresholding")}
+        built = []
+        for n in self.nodes:
+            if n.op_type == "MVAU_rtl":
+                built.append(Implementation.RTL)
+            elif n.op_type.startswith("MVAU"):
+                built.append(Implementation.HLS_APART if n.layer in apart else Implementation.HLS)
+        return tuple(built)
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON takes it."""

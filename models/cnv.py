@@ -11,10 +11,22 @@ INPUT_SHAPE = (3, 32, 32)
 CONV_CHANNELS = (64, 64, 128, 128, 256, 256)
 POOL_AFTER = (1, 3)  # a 2x2 max pool after these convolutions
 LINEAR_FEATURES = (512, 512)
+CHANNEL_STEP = 8  # a narrower or wider network has multiples of it: they fold well
 
 
-def build(policy: BitPolicy | None, n_classes: int) -> nn.Sequential:
-    """CNV, (B, 3, 32, 32) in [-1, 1] to logits (B, n_classes); without a policy the float network."""
+def scaled(n_channels: int, width: float) -> int:
+    """Channels times a width multiplier, to the nearest multiple of 8 (half up), 8 or more."""
+    return max(CHANNEL_STEP, int(n_channels * width / CHANNEL_STEP + 0.5) * CHANNEL_STEP)
+
+
+def build(policy: BitPolicy | None, n_classes: int, width: float = 1.0) -> nn.Sequential:
+    """CNV, (B, 3, 32, 32) in [-1, 1] to logits (B, n_classes); without a policy the float network.
+
+    Args:
+        policy: the bits of each layer.
+        n_classes: outputs of the last layer.
+        width: multiplies the channels and features of every other layer, see `scaled`.
+    """
 
     def bits(name: str) -> LayerBits | None:
         return None if policy is None else policy[name]
@@ -22,7 +34,8 @@ def build(policy: BitPolicy | None, n_classes: int) -> nn.Sequential:
     net = nn.Sequential()
     net.add_module("image", quant.image_input(policy is not None))
     channels = INPUT_SHAPE[0]
-    for i, out in enumerate(CONV_CHANNELS):
+    for i, full in enumerate(CONV_CHANNELS):
+        out = scaled(full, width)
         b = bits(f"conv{i}")
         net.add_module(f"conv{i}", quant.conv(b and b.weight, channels, out, kernel_size=3))
         net.add_module(f"conv{i}_norm", nn.BatchNorm2d(out))
@@ -31,7 +44,8 @@ def build(policy: BitPolicy | None, n_classes: int) -> nn.Sequential:
             net.add_module(f"conv{i}_pool", nn.MaxPool2d(2))
         channels = out
     net.add_module("flatten", nn.Flatten())
-    for i, out in enumerate(LINEAR_FEATURES):
+    for i, full in enumerate(LINEAR_FEATURES):
+        out = scaled(full, width)
         b = bits(f"fc{i}")
         net.add_module(f"fc{i}", quant.linear(b and b.weight, channels, out))
         net.add_module(f"fc{i}_norm", nn.BatchNorm1d(out))

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from models.data import check_arrays, dataset_info
+from models.arrays import Arrays, check_arrays
+from models.datasets import dataset_info
 from models.errors import DataError, DownloadError
 from models.files import whole_file
 
@@ -31,8 +32,6 @@ CONNECT_TIMEOUT_S = 5.0  # also the longest silence of a server that answered
 TOTAL_LIMIT_S = 900.0  # of one data set: the largest, 170 MB, then needs 190 kB/s
 CHUNK_BYTES = 1 << 16
 MAX_UNPACKED_BYTES = 256 << 20  # the largest, CIFAR-10's tar, has 184 MB
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -283,17 +282,20 @@ def choose_dataset(requested: str, own: str, data_dir: Path, fetch: Callable[[st
     """Say which data set to use, and see to it that its file is there. A file that is there is left as it is.
 
     Args:
-        requested: a data set's name, or "auto" for the model's own one with digits to fall back on.
+        requested: a data set's name, a path to a user's own, or "auto" for the model's own one with digits to
+            fall back on.
         own: the model's own data set.
         data_dir: where `<name>.npz` is looked for and written.
         fetch: gets a data set of that name into that folder, or raises `DownloadError`.
 
     Raises:
         UnknownDatasetError: no such name; the text holds the nearest.
+        DataError: a path with no data set at it.
         DownloadError: a data set was asked for by name, is not there and cannot be downloaded.
     """
-    name = dataset_info(own if requested == "auto" else requested).name
-    if name == "digits" or (data_dir / f"{name}.npz").exists():
+    info = dataset_info(own if requested == "auto" else requested)
+    name = info.name
+    if name == "digits" or info.path is not None or (data_dir / f"{name}.npz").exists():
         return DatasetChoice(name)
     try:
         fetch(name, data_dir)

@@ -5,8 +5,11 @@ ModelError
 ├── PolicyError
 ├── DataError
 │   ├── UnknownDatasetError
-│   └── DownloadError
+│   ├── DownloadError
+│   ├── ImageFileError
+│   └── SplitError
 ├── WeightsError
+├── DeviceError
 └── TrainingError
 """
 
@@ -45,9 +48,29 @@ class DownloadError(DataError):
         self.reason = reason
 
 
+class ImageFileError(DataError):
+    """An image file that is missing, corrupt, or of a kind that cannot be used."""
+
+
+class SplitError(DataError):
+    """A data set too small to be split: too few images, images of a class, or groups of a class."""
+
+
 class WeightsError(ModelError):
     """A weights file that is missing, corrupt, or belongs to another network."""
 
 
+class DeviceError(ModelError):
+    """A device to train on that is unknown or not there."""
+
+
 class TrainingError(ModelError):
-    """Training diverged: the loss is not a finite number."""
+    """Training diverged: the loss or a weight is not a finite number, or the loss exploded.
+
+    Attributes:
+        layer: the layer it began in; empty where the network has none.
+    """
+
+    def __init__(self, text: str, layer: str = "") -> None:
+        super().__init__(text)
+        self.layer = layer

@@ -1,7 +1,7 @@
 """Training: pretrain a float network, quantize it, retrain it briefly, measure its accuracy.
 
-Everything is seeded and runs on the caller's torch threads: the same call gives the same network
-on the same machine.
+Everything is seeded and runs where the network is, on the caller's torch threads: the same call gives the same
+network on the same machine.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from models import quant
-from models.data import ImageSet, SearchSplits, dataset_info
+from models.augmentation import NO_AUGMENTATION, Augmentation
+from models.data import ImageSet, SearchSplits
+from models.device import device_of, mixed_precision
+from models.divergence import EXPLODED_LOSS, broken_tensor, diverged
 from models.errors import TrainingError
 
-EVAL_BATCH = 256
+EVAL_VALUES = 128 * 3 * 32 * 32  # pixels and channels of an evaluation's batch: fewer are slower, and so are more
+GPU_EVAL_FACTOR = 16
+CHECK_EVERY = 50  # steps after which the weights are looked at, and on a GPU the loss: each look waits for it
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,7 @@ class Recipe:
         lr: highest learning rate; it rises over the first `warmup` share and falls along a cosine to 0.
         warmup: share of the steps, 0..1.
         momentum, weight_decay, label_smoothing: of Nesterov SGD and cross entropy; the decay spares norms.
-        shift: random shift in pixels, 0 for none.
-        flip: whether half of the images are mirrored.
+        augmentation: of the images.
     """
 
     n_images: int
@@ -41,8 +45,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
-    shift: int = 0
-    flip: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
 
     @property
     def n_steps(self) -> int:
@@ -52,9 +55,8 @@ class Recipe:
 
 def fitted(recipe: Recipe, splits: SearchSplits, max_epochs: int) -> Recipe:
     """A recipe with a data set's augmentation, and no more images than `max_epochs` passes over its train split."""
-    augmentation = dataset_info(splits.dataset)
     n_images = min(recipe.n_images, max_epochs * len(splits.train))
-    return replace(recipe, n_images=n_images, shift=augmentation.shift, flip=augmentation.flip)
+    return replace(recipe, n_images=n_images, augmentation=splits.augmentation)
 
 
 def scale_images(x: Tensor) -> Tensor:
@@ -63,21 +65,9 @@ def scale_images(x: Tensor) -> Tensor:
     A pixel p becomes (p - 128) / 128, so that the network's 8-bit input quantizer loses nothing and an
     accelerator is fed with p - 128.
     """
-    return x.float().sub_(128.0).div_(128.0).contiguous(memory_format=torch.channels_last)
-
-
-def augment(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Randomly shifted (by up to `shift` pixels, edges filled with 0) and mirrored copies of uint8 images."""
-    n, _, h, w = x.shape
-    if shift:
-        x = nn.functional.pad(x, (shift, shift, shift, shift))
-        rows = torch.randint(2 * shift + 1, (n, 1), generator=generator) + torch.arange(h)
-        cols = torch.randint(2 * shift + 1, (n, 1), generator=generator) + torch.arange(w)
-        x = x[torch.arange(n)[:, None, None], :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
-    if flip:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-    return x
+    # p / 128 - 1 in one pass: both steps are exact, so it is the same
+    minus_one = torch.tensor(-1.0, device=x.device)
+    return torch.add(minus_one, x.float(), alpha=1 / 128).contiguous(memory_format=torch.channels_last)
 
 
 def _batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,7 +76,9 @@ def _batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> It
         while len(order) < recipe.batch_size:
             order = torch.cat([order, torch.randperm(len(images), generator=generator)])
         pick, order = order[: recipe.batch_size], order[recipe.batch_size :]
-        yield scale_images(augment(images.x[pick], recipe.shift, recipe.flip, generator)), images.y[pick]
+        # Channels last they are one block an image, which a gather along the first dimension copies at once.
+        x = images.x.permute(0, 2, 3, 1).index_select(0, pick).permute(0, 3, 1, 2)
+        yield recipe.augmentation.augment(x, generator), images.y.index_select(0, pick)
 
 
 def _lr_at(step: int, recipe: Recipe) -> float:
@@ -94,6 +86,12 @@ def _lr_at(step: int, recipe: Recipe) -> float:
     if step < rise:
         return recipe.lr * (step + 1) / (rise + 1)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, recipe.n_steps - rise)))
+
+
+def _diverged(network: nn.Module, x: Tensor, loss: float, step: int, recipe: Recipe) -> TrainingError:
+    error = diverged(network, x, loss, f"at step {step + 1} of {recipe.n_steps} with learning rate {recipe.lr}")
+    network.eval()
+    return error
 
 
 def train(
@@ -106,16 +104,18 @@ def train(
     """Train a network in place, from its present weights.
 
     Args:
-        network: float or quantized; left in eval mode.
-        images: the train split.
+        network: float or quantized; trained on the device it is on, left in eval mode.
+        images: the train split, on the CPU.
         recipe: how.
         seed: of the order of images and the augmentation.
-        progress: called after every step with steps done, steps in all, the step's loss.
+        progress: called after every step with steps done, steps in all, the step's loss (on a GPU the loss
+            that was last looked at).
 
     Raises:
-        TrainingError: the loss is not a finite number.
+        TrainingError: the loss is not a finite number or exploded, or a weight is not finite; the layer is named.
     """
     generator = torch.Generator().manual_seed(seed)
+    device = device_of(network)
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
@@ -124,30 +124,44 @@ def train(
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
+        fused=True,
     )
-    for step, (x, y) in enumerate(_batches(images, recipe, generator)):
+    value = math.nan
+    for step, (pixels, labels) in enumerate(_batches(images, recipe, generator)):
+        x, y = scale_images(pixels.to(device)), labels.to(device)
         for group in optimizer.param_groups:
             group["lr"] = _lr_at(step, recipe)
-        loss = nn.functional.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing)
-        if not math.isfinite(loss.item()):
-            network.eval()
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {step + 1} of {recipe.n_steps} with learning rate {recipe.lr}; "
-                f"try a lower learning rate"
-            )
+        with mixed_precision(device):
+            loss = nn.functional.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing)
+        look = step % CHECK_EVERY == 0 or step + 1 == recipe.n_steps
+        if look or device.type == "cpu":
+            value = loss.item()
+        # `not <=` is true of nan, too
+        if not value <= EXPLODED_LOSS or (look and broken_tensor(network) is not None):
+            raise _diverged(network, x, value, step, recipe)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if progress is not None:
-            progress(step + 1, recipe.n_steps, loss.item())
+            progress(step + 1, recipe.n_steps, value)
+    if broken_tensor(network) is not None:
+        raise _diverged(network, x, value, recipe.n_steps - 1, recipe)
     network.eval()
+
+
+def eval_batch(x: Tensor, device: torch.device) -> int:
+    """Images (N, C, H, W) to evaluate at a time."""
+    factor = 1 if device.type == "cpu" else GPU_EVAL_FACTOR
+    return max(1, factor * EVAL_VALUES // x[0].numel())
 
 
 @torch.no_grad()
 def predict(network: nn.Module, x: Tensor) -> Tensor:
-    """Logits (N, classes) of uint8 images (N, C, H, W), in eval mode."""
+    """Logits (N, classes), on the CPU, of uint8 images (N, C, H, W), in eval mode, where the network is."""
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return torch.cat([network(scale_images(x[i : i + EVAL_BATCH])) for i in range(0, len(x), EVAL_BATCH)])
+    device = device_of(network)
+    n = eval_batch(x, device)
+    return torch.cat([network(scale_images(x[i : i + n].to(device))) for i in range(0, len(x), n)]).cpu()
 
 
 def accuracy(network: nn.Module, images: ImageSet) -> float:
@@ -166,9 +180,10 @@ def reestimate_norms(network: nn.Module, images: ImageSet, batch_size: int = 250
     for m in norms:
         m.reset_running_stats()
         m.momentum = None  # a plain average over the batches
-    network.train()
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = device_of(network)
     for i in range(0, len(images) - len(images) % min(batch_size, len(images)), batch_size):
-        network(scale_images(images.x[i : i + batch_size]))
+        network(scale_images(images.x[i : i + batch_size].to(device)))
     for m, momentum in zip(norms, before, strict=True):
         m.momentum = momentum
     network.eval()
@@ -189,8 +204,8 @@ def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> 
     for quantizer, weight in quant.weight_quantizers(network):
         quantizer.calibrate(weight)
     few = images.first(n_act_images)
-    network.train()
-    x = scale_images(few.x)
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = scale_images(few.x.to(device_of(network)))
     for module in network.children():
         found = quant.act_quantizers(module)
         for act in found:

@@ -15,12 +15,14 @@ from models.data import SearchSplits
 from models.errors import WeightsError
 from models.files import whole_file
 from models.policy import BitPolicy
+from models.quant import set_bits
 from models.registry import ModelInfo, get_model
 from models.train import accuracy, fitted, train
 
 SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
 FORMAT = 1
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,30 @@ class Pretrained:
         network.load_state_dict({**own, **self.state})
         return network.eval()
 
+    @torch.no_grad()
+    def requantize(self, network: nn.Module, policy: BitPolicy) -> None:
+        """Make of a network that `quantized` gave what `quantized(policy)` gives, in place, whatever became of it.
+
+        Args:
+            network: with any policy's bits, trained or not, on any device; left in eval mode.
+            policy: the bits it gets; its quantizers are not yet calibrated then.
+
+        Raises:
+            PolicyError: the policy does not fit; the network is unchanged.
+        """
+        set_bits(network, policy)
+        own = network.state_dict()
+        for name, value in self.state.items():
+            own[name].copy_(value)
+        network.eval().zero_grad()
+
 
 def pretrain(
-    info: ModelInfo, splits: SearchSplits, seed: int = 0, progress: Callable[[int, int, float], None] | None = None
+    info: ModelInfo,
+    splits: SearchSplits,
+    seed: int = 0,
+    progress: Callable[[int, int, float], None] | None = None,
+    device: torch.device = CPU,
 ) -> Pretrained:
     """Train a float network from scratch with its own recipe and the data set's augmentation.
 
@@ -66,13 +89,15 @@ def pretrain(
         splits: the train images are trained on, the search images scored; there is no test split here.
         seed: of everything random.
         progress: called after every step with steps done, steps in all, the step's loss.
+        device: where; the weights come back to the CPU.
     """
     recipe = fitted(info.pretraining, splits, MAX_EPOCHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = info.build(None, splits.n_classes)
+        network = info.build(None, splits.n_classes).to(device)
     train(network, splits.train, recipe, seed, progress)
-    return Pretrained(info.name, splits.dataset, splits.n_classes, seed, accuracy(network, splits.search), network.state_dict())
+    score = accuracy(network, splits.search)
+    return Pretrained(info.name, splits.dataset, splits.n_classes, seed, score, network.cpu().state_dict())
 
 
 def write_state(content: dict[str, Any], path: Path) -> None:
@@ -111,7 +136,12 @@ def read_pretrained(path: Path) -> Pretrained:
     return weights
 
 
+def shipped_path(model: str, dataset: str) -> Path:
+    """Where the weights of a model on a data set ship, if they do."""
+    return SHIPPED / f"{model}-{dataset}.pt".replace(":", "-")
+
+
 def shipped_weights(model: str, dataset: str) -> Path | None:
     """The file of pretrained weights that comes with bitloop for a model and its data set, if any."""
-    path = SHIPPED / f"{model}-{dataset}.pt"
+    path = shipped_path(model, dataset)
     return path if path.is_file() else None

@@ -57,7 +57,7 @@ class SimulatedTables(MadeUpTables):
     def options(self, layer: int, key: Any) -> list[Any]:
         macs, params = self._size[layer]
         act_in = key.act_in or 8
-        rows, foldings = [], {}
+        rows, foldings = [], []
         for n in (1, 2, 4, 8):
             cycles, lut = macs // n, n * (4 + key.weight * act_in) + (key.act_out or 0)
             for row, style in (
@@ -65,9 +65,8 @@ class SimulatedTables(MadeUpTables):
                 ((cycles, lut + params * key.weight // 8, 0, n, n), "distributed"),
             ):
                 rows.append(row)
-                foldings[row] = ({"PE": n, "SIMD": 1, "ram_style": style},)
-        made = options_of(rows, read_bits=act_in, handed_on_bits=key.act_out or 16)
-        return [replace(made, foldings=tuple(foldings[row] for row in sorted(rows)))]
+                foldings.append({"PE": n, "SIMD": 1, "ram_style": style})
+        return [options_of(rows, act_in, key.act_out or 16, foldings)]
 
 
 def made_up_accuracy(policy: BitPolicy) -> float:
@@ -152,10 +151,12 @@ def tables_without_finn(layers: BitPolicy, _export: object, _weights: object, _b
 
 
 def flow_without_finn(
-    onnx: Path, board: Board, folding: Mapping[str, Mapping[str, int | str]], layer_of: Mapping[str, str]
-) -> Estimate:
+    onnx: Path, board: Board, folding: Mapping[str, Mapping[str, int | str]], implementations: Sequence[str],
+    layer_of: Mapping[str, str],
+) -> Estimate:  # fmt: skip
     """In place of `hls.finn_backend.estimate_with_flow`: 512 cycles and 10 LUT a node."""
     assert onnx.stat().st_size
+    assert set(implementations) == {"hls"}
     nodes = [NodeEstimate(n, "MVAU_hls", layer_of[n], 512, Resources(lut=10), f) for n, f in folding.items()]
     return Estimate(tuple(nodes), board.clock_mhz, "made up")
 

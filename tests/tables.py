@@ -3,30 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
 from boards.board import Resources
-from hls.options import LayerKey, Options, layer_keys
+from hls.legal import NodeFolding
+from hls.options import LayerKey, Options, Section, layer_keys
 from hls.types import Correction, NodeEstimate
 from models.policy import BitPolicy
 
-Row = tuple[int, int, int, int, int]  # cycles, LUT, BRAM18, elements read, elements handed on
+Row = tuple[int, ...]  # cycles, LUT, BRAM18, elements read, elements handed on, and DSP if there are any
 
 
-def options_of(rows: Sequence[Row], read_bits: int = 1, handed_on_bits: int = 1) -> Options:
-    ordered = sorted(rows)
-    cycles, lut, bram18, reads, hands_on = (np.array([r[i] for r in ordered], dtype=np.int64) for i in range(5))
-    foldings = tuple(({"PE": i + 1},) for i in range(len(rows)))
-    dsp = np.zeros(len(rows), np.int64)
-    return Options((0,), cycles, lut.astype(float), bram18, dsp, reads, hands_on, read_bits, handed_on_bits, foldings)
+@dataclass(frozen=True)
+class MadeUpNode:
+    """In place of FINN's operators: `attributes` holds the options by folding, and the bits of an element at both ends."""
+
+    name: str
+    attributes: dict[str, Any]
+
+    @property
+    def folding(self) -> NodeFolding:
+        return {k: self.attributes[k] for k in ("PE", "SIMD", "ram_style") if k in self.attributes}
+
+    @property
+    def row(self) -> Row:
+        """Of the folding."""
+        return self.attributes["rows"][tuple(self.folding.items())]  # type: ignore[no-any-return]
+
+
+def options_of(
+    rows: Sequence[Row], read_bits: int = 1, handed_on_bits: int = 1, foldings: Sequence[NodeFolding] | None = None
+) -> Options:
+    """The options of a step with one node."""
+    with_folding = sorted(
+        zip([(*r, 0)[:6] for r in rows], foldings or [{"PE": i + 1} for i in range(len(rows))], strict=True), key=lambda x: x[0]
+    )
+    table = np.array([r for r, _ in with_folding], np.int64).reshape(-1, 6)
+    cycles, lut, bram18, reads, hands_on, dsp = table.T
+    by_folding = {tuple(f.items()): tuple(r) for r, f in with_folding}
+    op = MadeUpNode("made up", {"rows": by_folding, "bits": (read_bits, handed_on_bits)})
+    n = len(rows)
+    return Options(
+        cycles, lut.astype(float), bram18, dsp, reads, hands_on, read_bits, handed_on_bits,
+        [(op,)], np.zeros(n, np.int64), [(f,) for _, f in with_folding], np.arange(n),
+    )  # fmt: skip
 
 
 class MadeUpTables:
     """A network whose steps a subclass makes up; streams cost more the less their ends match.
 
-    `options(layer, key)` is for the subclass.
+    A subclass gives `options(layer, key)`, or `sections(layer, key)` where there are several ways to build something.
     """
 
     layers: tuple[str, ...] = ()
@@ -34,6 +64,12 @@ class MadeUpTables:
 
     def options(self, layer: int, key: LayerKey) -> list[Options]:
         raise NotImplementedError
+
+    def sections(self, layer: int, key: LayerKey) -> list[Section]:
+        return [[[o]] for o in self.options(layer, key)]
+
+    def widths(self, _: int) -> tuple[int, ...]:
+        return (1, 2, 4, 8)
 
     def stream(self, hands_on: int, reads: int, element_bits: int) -> float:
         return element_bits * (1 if hands_on == reads else hands_on + 2 * reads)
@@ -44,39 +80,38 @@ class MadeUpTables:
     def to_host(self, bits: int) -> float:
         return 2 + bits % 2
 
-    def steps(self, policy: BitPolicy) -> list[Options]:
-        return [o for i, key in enumerate(layer_keys(policy)) for o in self.options(i, key)]
+    def total(self, nodes: Sequence[MadeUpNode]) -> tuple[int, Resources]:
+        """Cycles and resources of a design, added up one by one."""
+        used = self.system_resources + sum((Resources(lut=n.row[1], bram18=n.row[2], dsp=n.row[5]) for n in nodes), Resources())
+        lut = self.from_host(nodes[0].row[3] * nodes[0].attributes["bits"][0])
+        lut += sum(self.stream(a.row[4], b.row[3], a.attributes["bits"][1]) for a, b in pairwise(nodes))
+        lut += self.to_host(nodes[-1].row[4] * nodes[-1].attributes["bits"][1])
+        return max(n.row[0] for n in nodes), used + Resources(lut=lut)
 
-    def total(self, steps: Sequence[Options], taken: Sequence[int]) -> tuple[int, float, int]:
-        """Cycles, LUT and BRAM18 of a design, added up one by one."""
-        lut = self.system_resources.lut + sum(o.lut[j] for o, j in zip(steps, taken, strict=True))
-        lut += self.from_host(int(steps[0].reads[taken[0]]) * steps[0].read_bits)
-        for (a, j), (b, k) in pairwise(zip(steps, taken, strict=True)):
-            lut += self.stream(int(a.hands_on[j]), int(b.reads[k]), a.handed_on_bits)
-        lut += self.to_host(int(steps[-1].hands_on[taken[-1]]) * steps[-1].handed_on_bits)
-        bram18 = self.system_resources.bram18 + sum(int(o.bram18[j]) for o, j in zip(steps, taken, strict=True))
-        return max(int(o.cycles[j]) for o, j in zip(steps, taken, strict=True)), lut, int(bram18)
-
-    def designs(self, policy: BitPolicy) -> Iterator[tuple[int, float, int]]:
-        """Cycles, LUT and BRAM18 of every design there is of a policy."""
-        steps = self.steps(policy)
-        for taken in product(*(range(len(o.cycles)) for o in steps)):
-            yield self.total(steps, taken)
+    def designs(self, policy: BitPolicy) -> Iterator[tuple[int, Resources]]:
+        """Cycles and resources of every design there is of a policy."""
+        sections = [s for i, key in enumerate(layer_keys(policy)) for s in self.sections(i, key)]
+        for ways in product(*sections):
+            steps = [o for way in ways for o in way]
+            for taken in product(*(range(len(o.cycles)) for o in steps)):
+                yield self.total([n for o, j in zip(steps, taken, strict=True) for n in o.nodes_of(j)])
 
     def fits(self, policy: BitPolicy, limits: Resources, max_cycles: float) -> bool:
-        """Whether any design of a policy keeps to limits."""
-        return any(c <= max_cycles and lut <= limits.lut and b <= limits.bram18 for c, lut, b in self.designs(policy))
+        """Whether any design of a policy keeps to limits, flip-flops left out."""
+        return any(
+            c <= max_cycles and u.lut <= limits.lut and u.bram18 <= limits.bram18 and u.dsp <= limits.dsp
+            for c, u in self.designs(policy)
+        )
 
     def assemble(
-        self, policy: BitPolicy, choice: Sequence[Sequence[int]]
+        self, nodes_of_layers: Sequence[Sequence[MadeUpNode]]
     ) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
-        steps, taken = self.steps(policy), [j for layer in choice for j in layer]
-        nodes = []
-        owners = [n for i, n in enumerate(self.layers) for _ in self.options(i, layer_keys(policy)[i])]
-        for i, (o, j) in enumerate(zip(steps, taken, strict=True)):
-            used = Resources(lut=float(o.lut[j]), bram18=int(o.bram18[j]))
-            nodes.append(NodeEstimate(f"MVAU_{i}", "MVAU_hls", owners[i], int(o.cycles[j]), used, o.foldings[j][0]))
-        _, lut, bram18 = self.total(steps, taken)
-        own = sum((n.resources for n in nodes), Resources())
-        rest = Resources(lut=lut - own.lut, bram18=bram18 - own.bram18)
+        nodes, own = [], Resources()
+        for layer, ops in zip(self.layers, nodes_of_layers, strict=True):
+            for op in ops:
+                used = Resources(lut=op.row[1], bram18=op.row[2], dsp=op.row[5])
+                nodes.append(NodeEstimate(f"MVAU_hls_{len(nodes)}", "MVAU_hls", layer, op.row[0], used, op.folding))
+                own += used
+        _, used = self.total([op for ops in nodes_of_layers for op in ops])
+        rest = Resources(lut=used.lut - own.lut, bram18=used.bram18 - own.bram18, dsp=used.dsp - own.dsp)
         return tuple(nodes), (Correction("all", "", rest, "streams and system"),)

@@ -50,7 +50,7 @@ def test_the_registered_environment_passes_the_check_too() -> None:
 def test_spaces_are_as_documented(env: BitwidthEnv) -> None:
     assert env.action_space == gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
     assert env.observation_space == gymnasium.spaces.Box(0.0, 1.0, (len(FEATURES),), np.float32)
-    assert len(FEATURES) == 13
+    assert len(FEATURES) == 14
 
 
 def test_the_reward_comes_with_the_last_layer_and_only_then(env: BitwidthEnv) -> None:

@@ -9,21 +9,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import optuna
 import pytest
 import torch
+from PIL import Image
 
 from boards.registry import get_board
 from flow import evaluator as evaluator_module
 from flow import pipeline
 from flow.config import SearchSettings
 from flow.constraint import Constraint
+from flow.errors import RunDirectoryError
 from flow.evaluator import Evaluator
 from flow.report import Outcome
-from flow.run_directory import versions
+from flow.run_directory import RunDirectory, versions
 from flow.store import TrialStore
 from hls.types import Estimate
+from models.augmentation import Augmentation
 from models.data import ImageSet, Splits, load_splits
 from models.errors import TrainingError
 from models.policy import BitPolicy
@@ -49,8 +53,8 @@ class GuardedSplits(Splits):
         return super().__getattribute__(name)
 
 
-def guarded(name: str, data_dir: Path, shape: tuple[int, int, int]) -> Splits:
-    return GuardedSplits(**vars(load_splits(name, data_dir, shape)))
+def guarded(name: str, data_dir: Path, shape: tuple[int, int, int], progress: Callable[[int, int], None]) -> Splits:
+    return GuardedSplits(**vars(load_splits(name, data_dir, shape, progress)))
 
 
 @dataclass
@@ -306,7 +310,7 @@ def test_brief_retraining_does_at_most_two_epochs_with_the_data_sets_augmentatio
     n = len(quick.splits.train)
     assert quick._recipe.n_images == 256
     assert quick._fitted(10**9, 2).n_images == 2 * n
-    assert (quick._recipe.shift, quick._recipe.flip) == (2, False)
+    assert quick._recipe.augmentation == Augmentation(shift_px=2)
 
 
 def test_weights_become_matrices_of_fan_in_by_outputs() -> None:
@@ -314,6 +318,41 @@ def test_weights_become_matrices_of_fan_in_by_outputs() -> None:
     matrix = evaluator_module.as_matrix(weights)
     assert matrix.shape == (12, 2)
     assert matrix[:, 1].tolist() == list(range(12, 24))
+
+
+def own_npz(path: Path, brightest: int) -> Path:
+    """A data set of one's own: noise, of two classes."""
+    x = np.random.default_rng(0).integers(0, brightest, (300, 6, 6), dtype=np.uint8)
+    np.savez(path, x_train=x, y_train=np.arange(300) % 2)
+    return path
+
+
+def test_a_data_set_of_ones_own_by_its_path(tmp_path: Path) -> None:
+    path = own_npz(tmp_path / "noise.npz", 256)
+    splits = pipeline.find_splits(get_model("tfc"), str(path), tmp_path / "nowhere", RecordingListener())
+    assert splits.dataset.startswith("noise-")
+    assert (splits.n_classes, splits.train.x.shape[1:]) == (2, (1, 28, 28))
+
+
+def test_images_of_a_folder_are_counted_while_they_are_read(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(100):
+            Image.new("L", (5, 5), i).save(tmp_path / label / f"{i}.png")
+    listener = RecordingListener()
+    pipeline.find_splits(get_model("tfc"), str(tmp_path), tmp_path / "nowhere", listener)
+    assert listener.works["reading images"][-1] == (200, 200, "")
+
+
+def test_a_run_does_not_go_on_with_other_images_at_the_same_path(tmp_path: Path) -> None:
+    path = own_npz(tmp_path / "noise.npz", 256)
+    settings = SearchSettings(model="tfc", dataset=str(path), run_dir=tmp_path / "run", min_fps=MIN_FPS, threads=1)
+    before = pipeline.find_splits(get_model("tfc"), str(path), tmp_path, RecordingListener()).dataset
+    constraint = Constraint(get_board(settings.board), MIN_FPS, settings.max_utilisation)
+    RunDirectory(tmp_path / "run").claim(pipeline._identity(settings, str(path), constraint) | {"DATA": before})
+    own_npz(path, 255)
+    with pytest.raises(RunDirectoryError, match=rf"run holds a run with DATA={before}, this one has DATA=noise-"):
+        pipeline.search(settings, RecordingListener())
 
 
 def test_float_weights_of_another_seed_or_network_are_not_taken(tmp_path: Path) -> None:

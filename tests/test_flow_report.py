@@ -32,7 +32,8 @@ BEST = Trial(6, POLICY, estimate_of(fps=4000.0), accuracy=0.91, reward=0.91, see
 
 @pytest.fixture
 def during() -> Outcome:
-    return Outcome(IDENTITY, 50_000, {"bitloop": "0.1.0", "torch": "2"}, SPECS, CONSTRAINT, 9, BEST, BEST.estimate, 0.97)
+    versions, data = {"bitloop": "0.1.0", "torch": "2"}, {"classes": ["no", "yes"]}
+    return Outcome(IDENTITY, 50_000, versions, SPECS, CONSTRAINT, 9, BEST, BEST.estimate, 0.97, data=data)
 
 
 @pytest.fixture
@@ -65,12 +66,14 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "constraint": {"min_fps": 3000.0, "max_utilisation": 0.8},
         "policy": {"conv0": {"weight": 3, "act": 2}, "fc0": {"weight": 4, "act": 1}, "fc1": {"weight": 8, "act": None}},
         "policy_digest": POLICY.digest,
+        "implementations": {"conv0": "hls", "fc0": "hls", "fc1": "hls"},
         "folding": {
             "MVAU_hls_0": {"PE": 1, "SIMD": 1, "ram_style": "block"},
             "MVAU_hls_1": {"PE": 2, "SIMD": 2, "ram_style": "block"},
             "MVAU_hls_2": {"PE": 4, "SIMD": 3, "ram_style": "block"},
         },
         "accuracy": {"float_search": 0.97, "trial_search": 0.91, "final_search": 0.925, "final_test": 0.9125},
+        "data": {"classes": ["no", "yes"]},
         "trial": 6,
         "n_trials": 9,
         "final_images": 50_000,
@@ -123,11 +126,11 @@ def test_the_tables_of_the_summary(finished: Outcome) -> None:
         ["best policy, finally retrained", "92.50%", "91.25%"],
     ]
     assert layers == [
-        ["layer", "weight bits", "activation bits", "parameters", "MACs", "PE", "SIMD", "weights in", "cycles a frame",
-         "LUT", "BRAM18"],
-        ["conv0", "3", "2", "72", "1,152", "1", "1", "block", "200 ◀ slowest", "46", "1"],
-        ["fc0", "4", "1", "128", "128", "2", "2", "block", "100", "44", "1"],
-        ["fc1", "8", "–", "24", "24", "4", "3", "block", "66", "40", "1"],
+        ["layer", "weight bits", "activation bits", "parameters", "MACs", "unit", "PE", "SIMD", "weights in", "cycles a frame",
+         "LUT", "BRAM18", "DSP"],
+        ["conv0", "3", "2", "72", "1,152", "hls", "1", "1", "block", "200 ◀ slowest", "46", "1", "0"],
+        ["fc0", "4", "1", "128", "128", "hls", "2", "2", "block", "100", "44", "1", "0"],
+        ["fc1", "8", "–", "24", "24", "hls", "4", "3", "block", "66", "40", "1", "0"],
     ]  # fmt: skip
     assert origins == [
         ["of that", "LUT", "BRAM18", "DSP"],
@@ -152,7 +155,7 @@ def test_the_lines_of_the_summary(finished: Outcome) -> None:
     assert "Method: the whole flow, at 1 MHz, and bitloop's corrections" in lines[4]
     mean = (3 * 72 + 4 * 128 + 8 * 24) / (72 + 128 + 24)
     assert f"Mean {mean:.2f} bits a weight. Digest {POLICY.digest}." in lines
-    assert "Together 200 LUT and 5 BRAM18: 5,000 fps, 0.366 ms for the first frame (fits)." in lines
+    assert "Together 200 LUT, 5 BRAM18 and 0 DSP: 5,000 fps, 0.366 ms for the first frame (fits)." in lines
     assert "Versions: bitloop 0.1.0, torch 2." in lines
     assert all(line == line.rstrip() for line in lines)
 

@@ -12,7 +12,7 @@ import pytest
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
 from hls.cost import CostTables
-from hls.folding import estimate_at
+from hls.folding import FoldingSearch
 from hls.types import Estimate
 from models.policy import BitPolicy
 from tests.networks import Network
@@ -41,7 +41,7 @@ def estimate(tables: CostTables, policy: BitPolicy, units: list[tuple[int, int]]
         folding[f"ConvolutionInputGenerator_rtl_{i}"] = {"SIMD": simd}
     folding |= {"Pool_hls_0": {"PE": 64}, "Pool_hls_1": {"PE": 128}}
     folding |= {"ElementwiseMul_hls_0": {"PE": 1}, "ElementwiseAdd_hls_0": {"PE": 1}}
-    return estimate_at(tables, policy, folding, PYNQ_Z2.clock_mhz, "tables")
+    return FoldingSearch(tables, PYNQ_Z2.clock_mhz, "tables").at(policy, folding)
 
 
 @pytest.mark.parametrize(

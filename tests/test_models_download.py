@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import download as module
-from models.data import DATASETS, KEYS, load_splits, read_npz
+from models.arrays import KEYS, Arrays
+from models.data import load_splits
+from models.datasets import DATASETS
 from models.download import (
     SOURCES,
     DatasetChoice,
@@ -33,9 +35,7 @@ from models.download import (
     unpack_gzip,
 )
 from models.errors import DataError, DownloadError, UnknownDatasetError
-
-Arrays = dict[str, np.ndarray]
-
+from models.npz_file import read_npz
 
 # --- a server and small archives ---------------------------------------------------------------------------------
 
@@ -417,6 +417,12 @@ def test_unknown_names(tmp_path: Path, wrong: str, near: str) -> None:
         choose_dataset(wrong, "mnist", tmp_path, no_fetch)
     if wrong:
         assert f"did you mean {near!r}?" in str(caught.value)
+
+
+def test_a_path_is_taken_as_it_is_or_an_error(tmp_path: Path) -> None:
+    assert choose_dataset(str(tmp_path), "cifar10", tmp_path / "data", no_fetch) == DatasetChoice(str(tmp_path), None)
+    with pytest.raises(DataError, match=r"^DATASET=.*/none\.npz is not there; "):
+        choose_dataset(str(tmp_path / "none.npz"), "cifar10", tmp_path, no_fetch)
 
 
 @pytest.mark.parametrize("requested", ["auto", "mnist"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from models import cnv
 from models.data import DATASETS
 from models.errors import ModelError, UnknownModelError
 from models.policy import BitPolicy
@@ -53,3 +56,46 @@ def test_the_float_network_and_every_quantized_one_are_the_same_network(name: st
 def test_number_of_weights(name: str, n_weights: int) -> None:
     info = get_model(name)
     assert sum(s.n_params for s in probe_layers(info.build(), info.input_shape)) == n_weights
+
+
+# --- width multipliers -------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_of_cnv() -> None:
+    info = get_model("cnv:0.25")
+    specs = probe_layers(info.build(), info.input_shape)
+    assert [s.out_channels for s in specs] == [16, 16, 32, 32, 64, 64, 128, 128, 10]
+    full = get_model("cnv")
+    assert (info.name, info.dataset, info.input_shape) == ("cnv:0.25", full.dataset, full.input_shape)
+    assert get_model("cnv:.250") is info
+    assert get_model("cnv:1.0") is full
+    policy = BitPolicy.uniform(specs, 2, 2)
+    assert info.build(policy, n_classes=7).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@given(st.floats(0.125, 4.0))
+def test_channels_are_near_their_share_and_multiples_of_8(width: float) -> None:
+    for full in (64, 128, 256, 512):
+        n = cnv.scaled(full, width)
+        assert n % 8 == 0
+        assert n >= 8
+        assert abs(n - full * width) <= 4
+    assert cnv.scaled(8, 0.125) == 8
+
+
+@pytest.mark.parametrize("wrong", ["cnv:", "cnv:0", "cnv:-1", "cnv:0.1", "cnv:5", "cnv:nan", "cnv:inf", "cnv:a", "cnv:0.5:2"])
+def test_bad_width_multipliers(wrong: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        get_model(wrong)
+    text = wrong.partition(":")[2]
+    assert str(caught.value) == (
+        f"model {wrong!r} has the width multiplier {text!r}; allowed are numbers from 0.125 to 4, as in 'cnv:0.25'"
+    )
+
+
+def test_widths_of_what_takes_none_and_of_what_is_not_there() -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        get_model("tfc:0.5")
+    assert str(caught.value) == "tfc in 'tfc:0.5' takes no width multiplier; say 'tfc'. Those that do: cnv"
+    with pytest.raises(UnknownModelError, match=r"^unknown model 'cvn:0\.5'; did you mean 'cnv'\?"):
+        get_model("cvn:0.5")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from models import weights
-from models.data import SearchSplits, Splits, load_splits
+from models.augmentation import Augmentation
+from models.data import Splits, load_splits
 from models.errors import ModelError, WeightsError
 from models.registry import ModelInfo, get_model
 from models.train import Recipe, accuracy
@@ -72,9 +73,10 @@ def test_pretraining_takes_the_data_sets_augmentation_and_at_most_25_epochs(
 ) -> None:
     seen: list[Recipe] = []
     monkeypatch.setattr(weights, "train", lambda network, images, recipe, seed, progress: seen.append(recipe))
-    few = SearchSplits(splits.train.first(100), splits.search, "fashion_mnist", 10)
+    augmentation = Augmentation(flip=True, shift_px=2)
+    few = replace(splits.for_search(), train=splits.train.first(100), augmentation=augmentation)
     pretrain(info, few)
-    assert seen == [replace(info.pretraining, n_images=2500, shift=2, flip=True)]
+    assert seen == [replace(info.pretraining, n_images=2500, augmentation=augmentation)]
 
 
 # --- files -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models import quant
 from models.data import ImageSet
@@ -45,3 +45,8 @@ def tiny_images(n: int = 64, seed: int = 0) -> ImageSet:
     y = torch.randint(N_CLASSES, (n,), generator=generator)
     noise = torch.randint(86, (n, *INPUT_SHAPE), generator=generator)
     return ImageSet((noise + 84 * y[:, None, None, None]).to(torch.uint8), y)
+
+
+def noise(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """Normally distributed values."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale

@@ -1,0 +1,89 @@
+"""The foldings that FINN's operators accept, by kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+NodeFolding = Mapping[str, int | str]
+
+# Xilinx' ap_int ends at 8191 bits (finn.transformation.fpgadataflow.set_folding, MAX_ALLOWED_AP_INT_W).
+MAX_STREAM_BITS = 8191
+# The HLS library unrolls at most this many folds of the weight matrix's width; SetFolding does not check it.
+MAX_HLS_FOLDS = 1024
+# Memories of thresholds from this depth on go into block RAM; 0 would leave it to Vivado, and FINN's estimate then
+# counts UltraRAM that most parts lack (finn/custom_op/fpgadataflow/rtl/thresholding_rtl.py).
+THRESHOLD_DEPTHS = (512,)
+NEVER = 1 << 30  # deeper than any memory
+
+# Attributes that a folding may leave out, as FINN's own do.
+DEFAULTS: NodeFolding = {
+    "parallel_window": 0, "ram_style": "block", "resType": "lut", "depth_trigger_bram": NEVER, "depth_trigger_uram": NEVER,
+}  # fmt: skip
+
+
+@cache
+def divisors(n: int) -> tuple[int, ...]:
+    """The divisors of n, in order."""
+    return tuple(d for d in range(1, n + 1) if n % d == 0)
+
+
+def unit_shapes(width: int, height: int, weight_bits: int, read_bits: int, rtl: bool) -> list[tuple[int, int]]:
+    """PE and SIMD that a matrix unit may have.
+
+    Args:
+        width: of its weight matrix, the fan-in.
+        height: of its weight matrix, the outputs.
+        weight_bits: of a weight.
+        read_bits: of an element it reads.
+        rtl: whether it is the RTL unit, which loses data where SIMD is the whole width and what follows
+            stalls it (finn-plus 1.6.1, mvu_vvu_axi.sv: its output queue is one or two entries short).
+    """
+    shapes = []
+    for simd in divisors(width):
+        folds = width // simd
+        if (folds < 2) if rtl else (folds > MAX_HLS_FOLDS):
+            continue
+        if simd * read_bits <= MAX_STREAM_BITS:
+            shapes += [(pe, simd) for pe in divisors(height) if pe * simd * weight_bits <= MAX_STREAM_BITS]
+    return shapes
+
+
+def multipliers(op: Any) -> tuple[str, ...]:
+    """What the multipliers of a matrix unit may be made of: of one-bit factors there is nothing to multiply."""
+    if op.op_type == "MVAU_rtl":
+        return ("dsp",)
+    return ("lut", "dsp") if min(op.get_input_datatype(i).bitwidth() for i in (0, 1)) > 1 else ("lut",)
+
+
+def folded_by(op: Any) -> tuple[str, ...]:
+    """Names of the attributes that the folding of a node consists of."""
+    kind = op.op_type
+    if kind.startswith("MVAU"):
+        return ("PE", "SIMD", "ram_style", "resType")
+    if kind.startswith("Thresholding"):
+        return ("PE", "depth_trigger_bram", "depth_trigger_uram")
+    return ("SIMD", "parallel_window") if kind.startswith("ConvolutionInputGenerator") else ("PE",)
+
+
+def foldings_of(op: Any) -> list[dict[str, int | str]]:
+    """Every folding of a node that FINN accepts; what feeds a pool is held by the pool's own."""
+    a, kind = op.attributes, op.op_type
+    if kind.startswith("MVAU"):
+        read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
+        shapes = unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, kind == "MVAU_rtl")
+        built = [(ram, made_of) for ram in ("block", "distributed") for made_of in multipliers(op)]
+        return [{"PE": pe, "SIMD": simd, "ram_style": ram, "resType": made_of} for pe, simd in shapes for ram, made_of in built]
+    if kind.startswith("Thresholding"):
+        depths = (*THRESHOLD_DEPTHS, NEVER)
+        return [
+            {"PE": pe, "depth_trigger_bram": depth, "depth_trigger_uram": NEVER}
+            for pe in divisors(a["NumChannels"])
+            for depth in depths
+        ]
+    if kind.startswith("ConvolutionInputGenerator"):
+        channels = a["IFMChannels"]
+        serial: list[dict[str, int | str]] = [{"SIMD": n, "parallel_window": 0} for n in divisors(channels)]
+        return serial if a["depthwise"] else [*serial, {"SIMD": channels, "parallel_window": 1}]
+    return [{"PE": n} for n in divisors(int(op.get_normal_output_shape()[-1]))]
