@@ -99,11 +99,14 @@ def check_against_flow(
 ) -> int:
     """Hold the tables against FINN's whole flow on exported networks.
 
+    Of every policy two designs: the fastest that fits, and one drawn from all that are legal, so that every
+    implementation of a layer and foldings that no search would choose are looked at too.
+
     Args:
         evaluator: of the network.
         n_policies: random ones, 1 or more.
         seed: of the policies.
-        on_policy: called after each with its number from 1, the policy and every difference.
+        on_policy: called after each with its number from 1, the policy and every difference of both.
 
     Returns:
         Differences found in all.
@@ -112,14 +115,16 @@ def check_against_flow(
     n_differences = 0
     for number in range(1, n_policies + 1):
         policy = BitPolicy.draw(evaluator.specs, rng)
-        mine = estimate_policy(evaluator, policy)
+        folding, built = evaluator.tables.draw_design(policy, rng)
         with TemporaryDirectory(prefix="bitloop-check-") as folder:
             onnx = Path(folder) / "network.onnx"
             evaluator.export_untrained(policy, onnx)
-            finn = estimate_with_flow(
-                onnx, evaluator.constraint.board, folding=mine.folding, implementations=mine.implementations
-            )
-        found = differences(mine, finn)
+            found = []
+            for mine in (estimate_policy(evaluator, policy), evaluator.foldings.at(policy, folding, built)):
+                finn = estimate_with_flow(
+                    onnx, evaluator.constraint.board, folding=mine.folding, implementations=mine.implementations
+                )
+                found += differences(mine, finn)
         n_differences += len(found)
         on_policy(number, policy, found)
     return n_differences

@@ -7,6 +7,7 @@ are kept, keyed by node, weight bits and activation bits in and out. No formula 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -249,6 +250,28 @@ class CostTables:
         unfolded = [list(self._unfolded(layer, key, wanted[layer])) for layer, key in enumerate(keys)]
         names = Names()
         return [[_folded(op, names.next(op), folding) for op in ops] for ops in unfolded]
+
+    def draw_design(
+        self, policy: BitPolicy, rng: random.Random, implementations: Sequence[Implementation] = ()
+    ) -> tuple[dict[str, NodeFolding], list[Implementation]]:
+        """Any legal folding of every node, good or bad, and any implementation of every layer that FINN has.
+
+        Args:
+            policy: the bits.
+            rng: what to draw from.
+            implementations: of every layer, if they are not to be drawn.
+        """
+        keys = layer_keys(policy)
+        built = list(implementations) or [
+            rng.choice([b for b in Implementation if b is not Implementation.RTL or self.has_rtl(i, key)])
+            for i, key in enumerate(keys)
+        ]
+        names = Names()
+        folding: dict[str, NodeFolding] = {}
+        for i, key in enumerate(keys):
+            for op in self._unfolded(i, key, built[i]):
+                folding[names.next(op)] = rng.choice(foldings_of(op))
+        return folding, built
 
     def _unfolded(self, layer: int, key: LayerKey, implementation: Implementation) -> Iterator[Any]:
         """The nodes of a layer with its types."""

@@ -29,7 +29,9 @@ def divisors(n: int) -> tuple[int, ...]:
     return tuple(d for d in range(1, n + 1) if n % d == 0)
 
 
-def unit_shapes(width: int, height: int, weight_bits: int, read_bits: int, rtl: bool) -> list[tuple[int, int]]:
+def unit_shapes(
+    width: int, height: int, weight_bits: int, read_bits: int, handed_on_bits: int, rtl: bool
+) -> list[tuple[int, int]]:
     """PE and SIMD that a matrix unit may have.
 
     Args:
@@ -37,6 +39,7 @@ def unit_shapes(width: int, height: int, weight_bits: int, read_bits: int, rtl: 
         height: of its weight matrix, the outputs.
         weight_bits: of a weight.
         read_bits: of an element it reads.
+        handed_on_bits: of an element it hands on.
         rtl: whether it is the RTL unit, which loses data where SIMD is the whole width and what follows
             stalls it (finn-plus 1.6.1, mvu_vvu_axi.sv: its output queue is one or two entries short).
     """
@@ -46,7 +49,8 @@ def unit_shapes(width: int, height: int, weight_bits: int, read_bits: int, rtl: 
         if (folds < 2) if rtl else (folds > MAX_HLS_FOLDS):
             continue
         if simd * read_bits <= MAX_STREAM_BITS:
-            shapes += [(pe, simd) for pe in divisors(height) if pe * simd * weight_bits <= MAX_STREAM_BITS]
+            most = MAX_STREAM_BITS // max(simd * weight_bits, handed_on_bits)
+            shapes += [(pe, simd) for pe in divisors(height) if pe <= most]
     return shapes
 
 
@@ -72,7 +76,8 @@ def foldings_of(op: Any) -> list[dict[str, int | str]]:
     a, kind = op.attributes, op.op_type
     if kind.startswith("MVAU"):
         read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
-        shapes = unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, kind == "MVAU_rtl")
+        handed_on_bits = op.get_output_datatype().bitwidth()
+        shapes = unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, handed_on_bits, kind == "MVAU_rtl")
         built = [(ram, made_of) for ram in ("block", "distributed") for made_of in multipliers(op)]
         return [{"PE": pe, "SIMD": simd, "ram_style": ram, "resType": made_of} for pe, simd in shapes for ram, made_of in built]
     if kind.startswith("Thresholding"):

@@ -176,7 +176,7 @@ class MatrixUnits:
         if name not in self._grids:
             asked = operator("MVAU_hls", op.name, op.attributes)  # of the RTL unit FINN counts no LUT
             a = op.attributes  # the shapes of the narrowest types: they are to be the same for all
-            shapes = sorted({s for rtl in (False, True) for s in unit_shapes(a["MW"], a["MH"], 1, 1, rtl)})
+            shapes = sorted({s for rtl in (False, True) for s in unit_shapes(a["MW"], a["MH"], 1, 1, 1, rtl)})
             rows = []
             for pe, simd in shapes:
                 memories = []
@@ -225,8 +225,9 @@ class MatrixUnits:
             twin: an HLS unit of the same types: an RTL unit's LUT are those (see `hls.corrections`).
         """
         grid, rtl = self._grid(layer, op), op.op_type == "MVAU_rtl"
+        a, handed_on_bits = op.attributes, op.get_output_datatype().bitwidth()
         read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
-        legal = set(unit_shapes(op.attributes["MW"], op.attributes["MH"], weight_bits, read_bits, rtl))
+        legal = set(unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, handed_on_bits, rtl))
         barred = np.array([0.0 if s in legal else np.inf for s in zip(grid.pe.tolist(), grid.simd.tolist(), strict=True)])
         if rtl:
             barred = barred + np.array([replay_luts(op) for _ in self._at_shapes(layer, op)])

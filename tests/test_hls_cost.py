@@ -12,7 +12,6 @@ import pytest
 
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
-from hls.assembly import Names
 from hls.cost import CostTables
 from hls.equality import differences
 from hls.errors import FoldingError, GraphError
@@ -20,7 +19,7 @@ from hls.estimators import TABLES, TableEstimator
 from hls.exact import least_share
 from hls.finn_backend import estimate_with_flow, set_foldings
 from hls.finn_operators import HardwareGraph
-from hls.legal import divisors, foldings_of
+from hls.legal import divisors
 from hls.options import LayerKey, Options, layer_keys
 from hls.types import Estimate, Implementation
 from models.policy import BitPolicy, LayerBits
@@ -46,22 +45,12 @@ class Case:
     def built(
         self, policy: BitPolicy, implementations: Sequence[Implementation], rng: random.Random, folder: Path
     ) -> tuple[Estimate, Estimate]:
-        """Every layer as told, every node at any of the foldings that are legal."""
+        """Every layer as told, or at random, every node at any of the foldings that are legal."""
         onnx = folder / "network.onnx"
         self.network.export(policy, onnx)
-        names, folding = Names(), {}
-        for i, (key, built) in enumerate(zip(layer_keys(policy), implementations, strict=True)):
-            for op in self.tables._unfolded(i, key, built):
-                folding[names.next(op)] = rng.choice(foldings_of(op))
+        folding, implementations = self.tables.draw_design(policy, rng, implementations)
         flow = estimate_with_flow(onnx, PYNQ_Z2, folding=folding, implementations=implementations)
         return self.estimator.foldings.at(policy, folding, implementations), flow
-
-    def draw_implementations(self, policy: BitPolicy, rng: random.Random) -> list[Implementation]:
-        """For every layer one of those that FINN has."""
-        return [
-            rng.choice([b for b in Implementation if b is not Implementation.RTL or self.tables.has_rtl(i, key)])
-            for i, key in enumerate(layer_keys(policy))
-        ]
 
 
 def steps_of(tables: CostTables, layer: int, key: LayerKey) -> list[Options]:
@@ -100,7 +89,7 @@ class TestEqualToFinn:
         """HLS with thresholds merged and apart, and RTL, mixed at random; what the search would not choose too."""
         rng = random.Random(seed)
         policy = tfc.network.random_policy(rng, high=8 if seed else 2)
-        assert differences(*tfc.built(policy, tfc.draw_implementations(policy, rng), rng, tmp_path)) == []
+        assert differences(*tfc.built(policy, [], rng, tmp_path)) == []
 
     @pytest.mark.parametrize("implementation", list(Implementation))
     def test_one_implementation_for_all_of_cnv(self, cnv: Case, implementation: Implementation, tmp_path: Path) -> None:
@@ -186,6 +175,7 @@ class TestFolding:
                         assert a["MH"] % a["PE"] == a["MW"] % a["SIMD"] == 0
                         assert a["PE"] * a["SIMD"] * key.weight <= 8191
                         assert a["SIMD"] * (key.act_in or 8) <= 8191
+                        assert op.get_outstream_width() <= 8191
                         # the fault of the RTL unit, and the limit of the HLS library
                         assert a["SIMD"] < a["MW"] if op.op_type == "MVAU_rtl" else a["SIMD"] * 1024 >= a["MW"]
 
