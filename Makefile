@@ -19,8 +19,11 @@ SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,SEARCHER,searcher) \
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
+# of a run that is there: RUN, or where make search puts it
+RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate pretrain test test-slow bench-estimate bench-folding bench-train lint format type arch check clean
+.PHONY: help setup search estimate retrain verify pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -47,6 +50,13 @@ estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json,
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
 	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
 
+retrain: $(STAMP) ## retrain the best policy of RUN to convergence (EPOCHS, PATIENCE)
+	@$(BIN)/bitloop retrain --run $(RUN_DIR) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) \
+		$(call flag,DATA_DIR,data-dir) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
+
+verify: $(STAMP) ## QONNX file, streamlined graph and hardware layers of RUN against the trained network, bit for bit
+	@$(BIN)/bitloop verify --run $(RUN_DIR) $(call flag,IMAGES,images)
+
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
@@ -64,6 +74,12 @@ bench-folding: $(STAMP) ## how much faster our foldings are than FINN's SetFoldi
 
 bench-train: $(STAMP) ## how fast quantized networks train and switch bits, beside float and stock Brevitas
 	$(BIN)/python -W ignore -m benchmarks.bench_train
+
+bench-proxy: $(STAMP) ## which cheap reward ranks policies as a long retraining does (hours; resumes)
+	$(BIN)/python -W ignore -m benchmarks.bench_proxy
+
+bench-accuracy: $(STAMP) ## accuracy of uniform bits after long retraining, beside published figures (an hour; resumes)
+	$(BIN)/python -W ignore -m benchmarks.bench_accuracy
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ Dataset = Annotated[
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
+Run = Annotated[Path, typer.Option(help="directory of a run that make search has finished")]
 Device = Annotated[str, typer.Option(help="for training: auto (the GPU where there is one), cpu, cuda or cuda:<n>")]
 Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
 
@@ -105,6 +106,7 @@ def estimate(
 ) -> None:
     """What a policy costs on a board, item by item, at its fastest folding that fits."""
     from flow import estimation
+    from flow.policy_file import read_policy
     from flow.progress import ConsoleListener
     from models.policy import BitPolicy
 
@@ -123,7 +125,7 @@ def estimate(
             raise typer.Exit(1)
         listener.note("no differences: node class, cycles, LUT, BRAM18, DSP and folding are equal")
         return
-    wanted = estimation.read_policy(policy) if policy else BitPolicy.uniform(evaluator.specs, weight_bits, act_bits)
+    wanted = read_policy(policy) if policy else BitPolicy.uniform(evaluator.specs, weight_bits, act_bits)
     if front:
         console.print(estimation.front_table(estimation.front_of(evaluator, wanted), evaluator.constraint.board.capacity))
         return
@@ -154,6 +156,44 @@ def pretrain(
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         path, weights, test_accuracy = pretrain_weights(settings, out, listener)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")
+
+
+@app.command()
+def retrain(
+    run: Run,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the train split at most")] = 60,
+    patience: Annotated[int, typer.Option(min=1, help="passes without a better one after which it ends")] = 15,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Retrain the best policy of a run to convergence; interrupted, the same command goes on."""
+    from flow.pipeline import retrain as run_retraining
+    from flow.progress import ConsoleListener
+    from models.convergence import Effort
+
+    settings = _settings(data_dir=data_dir, threads=threads, device=device)
+    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
+        document, ended = run_retraining(run, Effort(epochs, patience), settings, listener)
+        scores = document["accuracy"]
+        listener.note(
+            f"best epoch {ended.best_epoch} of {ended.n_epochs}: {scores['final_search']:.2%} on the search split, "
+            f"{scores['final_test']:.2%} on the test split; {run / 'policy.json'} is up to date"
+        )
+
+
+@app.command()
+def verify(
+    run: Run,
+    images: Annotated[int, typer.Option(min=1, help="of the golden set; a few seconds each")] = 64,
+) -> None:
+    """Hold every stage on the way to hardware against the trained network, bit for bit."""
+    from flow.verification import verdict_table, verify_run
+
+    found = verify_run(run, images)
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(verdict_table(found))
+    if not all(v.agrees for v in found):
+        raise typer.Exit(1)
 
 
 def entry() -> None:

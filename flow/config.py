@@ -12,6 +12,7 @@ from flow.errors import SettingsError
 from flow.searchers import check_searcher
 from models.data import dataset_info
 from models.device import resolve_device
+from models.own_network import plain_name
 from models.registry import get_model
 
 DEFAULT_TRIALS = 30
@@ -97,4 +98,4 @@ class SearchSettings(BaseModel):
     @property
     def directory(self) -> Path:
         """The run directory."""
-        return self.run_dir or Path("runs") / f"{self.model}-{Path(self.board).stem}".replace(":", "-")
+        return self.run_dir or Path("runs") / f"{plain_name(self.model)}-{Path(self.board).stem}"

@@ -14,13 +14,14 @@ BITLOOP_ERRORS, a tuple for `except`
 from __future__ import annotations
 
 from boards.errors import BoardError, BoardFileError, UnknownBoardError
-from hls.errors import FoldingError, GraphError, HlsError
+from hls.errors import FoldingError, GraphError, HlsError, VerificationError
 from models.errors import (
     DataError,
     DeviceError,
     DownloadError,
     ImageFileError,
     ModelError,
+    NetworkError,
     PolicyError,
     SplitError,
     TrainingError,
@@ -66,6 +67,7 @@ __all__ = [
     "HlsError",
     "ImageFileError",
     "ModelError",
+    "NetworkError",
     "PolicyError",
     "RunDirectoryError",
     "SettingsError",
@@ -75,5 +77,6 @@ __all__ = [
     "UnknownBoardError",
     "UnknownDatasetError",
     "UnknownModelError",
+    "VerificationError",
     "WeightsError",
 ]

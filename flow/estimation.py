@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -39,21 +38,6 @@ def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:
         listener.note(f"no weights of {model.name} on {splits.dataset}: accumulators are sized for untrained ones")
         weights = untrained(model, splits, settings.seed)
     return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed)
-
-
-def read_policy(path: Path) -> BitPolicy:
-    """The policy of a `policy.json`.
-
-    Raises:
-        SettingsError: the file cannot be read or holds no policy.
-        PolicyError: it holds a wrong one.
-    """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        policy = raw["policy"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"POLICY={path} holds no policy ({error}); give the policy.json of a run") from error
-    return BitPolicy.from_dict(policy)
 
 
 def estimate_policy(evaluator: Evaluator, policy: BitPolicy, min_fps: float | None = None) -> Estimate:

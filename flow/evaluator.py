@@ -14,6 +14,7 @@ from torch import nn
 from flow.constraint import Constraint
 from hls.estimators import Estimator, TableEstimator, tabulate
 from hls.types import Estimate
+from models.convergence import Converged, Effort, converge
 from models.data import SearchSplits
 from models.errors import TrainingError
 from models.export import write_qonnx
@@ -129,13 +130,23 @@ class Evaluator:
         """Take the score of a policy from an earlier run instead of retraining it."""
         self._scores[policy] = score
 
+    def final_effort(self, n_images: int) -> Effort:
+        """Of the retraining that ends a search: so many images in whole epochs, at most fifteen, none left out."""
+        n_epochs = max(1, min(MAX_FINAL_EPOCHS, round(n_images / len(self.splits.train))))
+        return Effort(n_epochs, n_epochs)
+
     def retrain(
-        self, policy: BitPolicy, n_images: int, progress: Callable[[int, int, float], None] | None = None
-    ) -> nn.Sequential:
-        """The network with a policy's bits, retrained for long (at most fifteen epochs)."""
+        self, policy: BitPolicy, effort: Effort, checkpoint: Path | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> tuple[nn.Sequential, Converged]:  # fmt: skip
+        """The network with a policy's bits, retrained for long, with the weights of its best epoch on the search split.
+
+        It goes on from a checkpoint where one is there; see `models.convergence.converge`.
+        """
         network = self.quantized(policy)
-        train(network, self.splits.train, self._fitted(n_images, MAX_FINAL_EPOCHS), self.seed, progress)
-        return network
+        recipe = self._fitted(len(self.splits.train), MAX_FINAL_EPOCHS)
+        ended = converge(network, self.splits.train, self.splits.search, recipe, effort, self.seed, checkpoint, progress)
+        return network, ended
 
     def refold(self, policy: BitPolicy, network: nn.Module) -> Estimate:
         """The best accelerator for a retrained network: its accumulators are sized for its own weights."""

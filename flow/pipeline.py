@@ -1,10 +1,11 @@
-"""The main jobs, end to end: `search` and `pretrain_weights`."""
+"""The main jobs, end to end: `search`, `retrain` and `pretrain_weights`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,16 +13,18 @@ from boards.registry import get_board
 from flow.config import SearchSettings
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
-from flow.errors import SettingsError
+from flow.errors import RunDirectoryError, SettingsError
 from flow.evaluator import Evaluator
+from flow.handover import hand_over
+from flow.policy_file import read_policy
 from flow.progress import Listener
-from flow.report import Outcome, UniformResult, policy_document, summary
-from flow.run_directory import RunDirectory, versions, write_json, write_text
+from flow.report import Outcome, UniformResult, estimate_document, policy_document, summary
+from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json, write_text
 from flow.searchers import SEARCHERS
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial, best_trial
-from hls.finn_backend import estimate_with_flow
+from models.convergence import Converged, Effort
 from models.data import SearchSplits, Splits, load_splits
 from models.device import prepare_process, resolve_device
 from models.download import choose_dataset
@@ -35,7 +38,6 @@ from models.weights import (
     shipped_path,
     shipped_weights,
     write_pretrained,
-    write_state,
 )
 
 UNIFORM_BITS = (8, 4, 2)
@@ -208,26 +210,84 @@ def _finish(
     """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down."""
     uniform = _uniform_results(evaluator, listener)
     policy = found.best.policy
-    network = evaluator.retrain(
+    checkpoint = run / f"retraining-{policy.digest}.pt"
+    network, _ = evaluator.retrain(
         policy,
-        settings.final_images,
-        lambda done, total, loss: listener.advance("final retraining", done, total, f"loss {loss:.3f}"),
+        evaluator.final_effort(settings.final_images),
+        checkpoint,
+        lambda done, total, detail: listener.advance("final retraining", done, total, detail),
     )
-    write_state({"policy": policy.to_json(), "state": network.state_dict()}, run / "weights.pt")
-    evaluator.export(network, run / "model.onnx")
-    board = evaluator.constraint.board
-    refolded = evaluator.refold(policy, network)
-    layer_of = {n.node: n.layer for n in refolded.nodes}
-    checked = estimate_with_flow(
-        run / "model.onnx", board, folding=refolded.folding, implementations=refolded.implementations, layer_of=layer_of
-    )
+    left = hand_over(run, splits, evaluator, policy, network)
     done = replace(
         found,
-        estimate=replace(checked, corrections=refolded.corrections),
-        search_accuracy=accuracy(network, splits.search),
-        test_accuracy=accuracy(network, splits.test),
+        estimate=left.estimate,
+        search_accuracy=left.search_accuracy,
+        test_accuracy=left.test_accuracy,
         uniform=uniform,
     )
     write_json(run / "policy.json", policy_document(done))
     write_text(run / "summary.md", summary(done))
+    checkpoint.unlink(missing_ok=True)
     return done
+
+
+def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: Listener) -> tuple[dict[str, Any], Converged]:
+    """Retrain the best policy of a run to convergence, and leave the results in the run's files.
+
+    Interrupted, it goes on from the last epoch when it is called again.
+
+    Args:
+        path: the run's directory.
+        effort: how long.
+        settings: where data is, on which device and how many threads; the rest is the run's.
+        listener: told of every epoch.
+
+    Returns:
+        The content of `policy.json` as it is then, and how the retraining ended.
+
+    Raises:
+        RunDirectoryError: there is no such run.
+        Any other of `flow.errors.BITLOOP_ERRORS`.
+    """
+    run, settings = _settings_of(path, settings)
+    settings.check()
+    prepare_process(settings.n_threads)
+    policy = read_policy(run / "policy.json")
+    model = get_model(settings.model)
+    splits = find_splits(model, settings.dataset, settings.data_dir, listener)
+    weights = find_weights(model, splits.for_search(), run / "pretrained.pt", settings.seed)
+    if weights is None:
+        own = run / "pretrained.pt"
+        raise RunDirectoryError(f"{own} is not there, and no weights of {model.name} ship; run make search again")
+    constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
+    device = resolve_device(settings.device)
+    evaluator = Evaluator(weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device)
+    policy.check_against(evaluator.specs)
+    checkpoint = run / f"retraining-{policy.digest}.pt"
+    network, ended = evaluator.retrain(
+        policy, effort, checkpoint, lambda done, most, detail: listener.advance("retraining", done, most, detail)
+    )
+    left = hand_over(run, splits, evaluator, policy, network)
+    document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
+    document |= estimate_document(left.estimate, constraint, policy)
+    document["accuracy"] |= {"final_search": left.search_accuracy, "final_test": left.test_accuracy}
+    document["retraining"] = {"epochs": ended.n_epochs, "best_epoch": ended.best_epoch, **asdict(effort)}
+    write_json(run / "policy.json", document)
+    checkpoint.unlink(missing_ok=True)
+    return document, ended
+
+
+def _settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, SearchSettings]:
+    """A run that has begun, and the settings it began with; where data is and on what to train is told."""
+    if not (path / IDENTITY_FILE).is_file():
+        raise RunDirectoryError(f"RUN={path} holds no run; make search begins one")
+    run = RunDirectory(path)
+    i = run.identity
+    try:
+        begun = {
+            "model": i["MODEL"], "board": i["BOARD"], "dataset": i["DATASET"], "seed": i["SEED"], "min_fps": i["MIN_FPS"],
+            "max_utilisation": i["MAX_UTIL"], "searcher": i["SEARCHER"], "retrain_images": i["RETRAIN_IMAGES"],
+        }  # fmt: skip
+    except KeyError as error:
+        raise RunDirectoryError(f"{path / IDENTITY_FILE} lacks {error}; make search begins a run anew") from error
+    return run, told.model_copy(update={**begun, "run_dir": path})

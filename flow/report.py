@@ -60,9 +60,28 @@ class UniformResult:
     estimate: Estimate
 
 
+def estimate_document(estimate: Estimate, constraint: Constraint, policy: BitPolicy) -> dict[str, Any]:
+    """What `policy.json` says of an accelerator."""
+    return {
+        "folding": estimate.folding,
+        "implementations": {n: str(b) for n, b in zip(policy, estimate.implementations, strict=True)},
+        "estimate": {
+            "method": estimate.method,
+            "meets_constraint": constraint.violation(estimate) <= 0,
+            "fps": estimate.fps,
+            "latency_ms": estimate.latency_ms,
+            "clock_mhz": estimate.clock_mhz,
+            "resources": asdict(estimate.resources),
+            "finn_resources": asdict(estimate.finn_resources),
+            "cycles_per_layer": estimate.cycles_per_layer(),
+            "nodes": estimate.to_dict()["nodes"],
+            "corrections": estimate.to_dict()["corrections"],
+        },
+    }
+
+
 def policy_document(o: Outcome) -> dict[str, Any]:
     """The content of `policy.json`."""
-    used = o.estimate.resources
     return {
         "format": POLICY_FORMAT,
         "model": o.identity["MODEL"],
@@ -72,20 +91,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         "constraint": {"min_fps": o.constraint.min_fps, "max_utilisation": o.constraint.max_utilisation},
         "policy": {name: {"weight": b.weight, "act": b.act} for name, b in o.best.policy.items()},
         "policy_digest": o.best.policy.digest,
-        "folding": o.estimate.folding,
-        "implementations": {n: str(b) for n, b in zip(o.best.policy, o.estimate.implementations, strict=True)},
-        "estimate": {
-            "method": o.estimate.method,
-            "meets_constraint": o.constraint.violation(o.estimate) <= 0,
-            "fps": o.estimate.fps,
-            "latency_ms": o.estimate.latency_ms,
-            "clock_mhz": o.estimate.clock_mhz,
-            "resources": asdict(used),
-            "finn_resources": asdict(o.estimate.finn_resources),
-            "cycles_per_layer": o.estimate.cycles_per_layer(),
-            "nodes": o.estimate.to_dict()["nodes"],
-            "corrections": o.estimate.to_dict()["corrections"],
-        },
+        **estimate_document(o.estimate, o.constraint, o.best.policy),
         "accuracy": {
             "float_search": o.float_accuracy,
             "trial_search": o.best.accuracy,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from boards.board import Resources
-from hls.corrections import correct_node, correct_system
+from hls.corrections import correct_node
 from hls.finn_operators import HardwareGraph
 from hls.legal import folded_by
 from hls.types import Correction, NodeEstimate
@@ -77,7 +77,7 @@ def figures(graph: HardwareGraph, op: Any) -> Figures:
 def assembled(
     layers: Sequence[str], nodes_of_layers: Sequence[Sequence[Figures]], streams: Streams
 ) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
-    """See `hls.cost.CostTables.assemble`."""
+    """See `hls.cost.CostTables.assemble`; what stands around the accelerator is left out."""
     nodes: list[NodeEstimate] = []
     corrections: list[Correction] = []
     names, before = Names(), None
@@ -97,4 +97,4 @@ def assembled(
     if before is not None:
         lut = streams.to_host(before.hands_on * before.handed_on_bits)
         corrections.append(Correction(f"{nodes[-1].node} → host", layers[-1], Resources(lut=lut), _STREAM))
-    return tuple(nodes), (*corrections, *correct_system())
+    return tuple(nodes), tuple(corrections)

@@ -14,6 +14,7 @@ from typing import Any
 
 from boards.board import Resources
 from hls.finn_operators import HardwareGraph, operator
+from hls.rtl_unit import unit_luts, unit_slices
 from hls.types import Correction
 
 # LUT that the state machine and handshake of a small HLS loop take: half of what FINN's model gives a whole matrix
@@ -27,8 +28,8 @@ FLOAT_ADD = Resources(lut=390, dsp=2)
 INTEGER_TO_FLOAT = Resources(lut=554)
 
 # Two DMA engines as one post-synthesis report of a FINN+ design has them (1,149 and 938 LUT); block RAM: one
-# burst buffer of 512 words of 64 bits each, two BRAM18.
-DMA_ENGINES = (("idma0", Resources(lut=1149, bram18=2)), ("odma0", Resources(lut=938, bram18=2)))
+# burst buffer of 512 words as wide as the memory port each, a BRAM18 for 36 bits.
+DMA_ENGINES = (("idma0", Resources(lut=1149)), ("odma0", Resources(lut=938)))
 
 # A SmartConnect took 910 LUT for one master in Vivado 2023.1 (analogdevicesinc/hdl pull request 1054); FINN's shell has
 # one for two masters, an AXI interconnect for the registers and a reset block
@@ -50,37 +51,29 @@ def _merged_thresholds(graph: HardwareGraph, op: Any) -> Resources:
     return Resources(lut=graph.resources_of(told).lut - graph.resources_of(silent).lut)
 
 
-def replay_luts(op: Any) -> float:
-    """LUT of the buffer in which an RTL matrix unit keeps its input for the next rows of the matrix.
-
-    One of as many words as it takes SIMD to read the input, rounded up to a power of two, each SIMD
-    elements wide (finn-rtllib/mvu/replay_buffer.sv). Three bits of 64 such words take four LUT (Xilinx
-    UG474 and UG574, simple dual-port RAM64M).
-    """
-    a = op.attributes
-    if a["PE"] == a["MH"]:
-        return 0.0
-    folds = a["MW"] // a["SIMD"]
-    words: int = 2 ** math.ceil(math.log2(folds))
-    bits = int(a["SIMD"] * op.get_input_datatype(0).bitwidth())
-    return 4.0 * math.ceil(bits / 3) * math.ceil(words / 64)
-
-
 def _rtl_unit(graph: HardwareGraph, op: Any) -> Resources:
-    """FINN gives an RTL unit no LUT at all: what it gives an HLS one with DSP multipliers, and the replay buffer.
+    """FINN gives an RTL unit no LUT, and DSP slices as if each held four products, which is true up to 4-bit types.
 
-    The RTL unit packs several products into a DSP slice and adds the lower ones up in LUT (finn-rtllib/mvu/mvu.sv,
-    add_multi.sv): an adder tree and an accumulator a row, as the formula for HLS has them.
+    Weights in LUT RAM are what FINN gives an HLS unit for them.
     """
-    twin = operator("MVAU_hls", op.name, {**op.attributes, "resType": "dsp"})
-    return Resources(lut=graph.luts_of(twin) + replay_luts(op))
+    twin = operator("MVAU_hls", op.name, op.attributes)
+    weights = graph.luts_of(twin) - graph.luts_of(type(twin)(op.name, {**twin.attributes, "ram_style": "block"}))
+    slices = unit_slices(op, graph.dsp_block) - int(op.dsp_estimation(graph.fpga_part))
+    return Resources(lut=unit_luts(op, graph.dsp_block) + weights, dsp=max(0, slices))
 
 
-def _thresholds(_: HardwareGraph, op: Any) -> Resources:
-    """A comparator a lane and bit of the output, a LUT a bit, and the FIFO behind them (finn-rtllib/thresholding)."""
+def _thresholds(graph: HardwareGraph, op: Any) -> Resources:
+    """A comparator a lane and bit of the output, a LUT a bit, and the FIFO behind them (finn-rtllib/thresholding).
+
+    Memories that the RTL is told to keep out of block RAM are in LUT, 64 words of a bit each. FINN counts some of
+    them as block or UltraRAM all the same: those that fill one without a rest.
+    """
     a, stages = op.attributes, op.get_output_datatype().bitwidth()
     compared = op.get_input_datatype(1).bitwidth()
-    return Resources(lut=HLS_CONTROL_LUT + a["PE"] * stages * (compared + 1))
+    depths = [a["NumChannels"] // a["PE"] << stage for stage in range(stages)]
+    memories = sum(math.ceil(n / 64) for n in depths if n < a["depth_trigger_bram"])
+    uncounted = max(0.0, a["PE"] * compared * memories - graph.luts_of(op))
+    return Resources(lut=HLS_CONTROL_LUT + a["PE"] * stages * (compared + 1) + uncounted)
 
 
 def _pool(_: HardwareGraph, op: Any) -> Resources:
@@ -134,8 +127,8 @@ def _label_select(_: HardwareGraph, op: Any) -> Resources:
 
 NODE_CORRECTIONS: dict[str, tuple[Callable[[HardwareGraph, Any], Resources], str]] = {
     "MVAU_hls": (_merged_thresholds, "thresholds merged into the unit, in LUT"),
-    "MVAU_rtl": (_rtl_unit, "adders, control, input buffer and weights in LUT RAM of the RTL unit"),
-    "Thresholding_rtl": (_thresholds, "comparators of the thresholds"),
+    "MVAU_rtl": (_rtl_unit, "adders, control, input buffer, weights in LUT RAM, DSP slices beyond FINN's"),
+    "Thresholding_rtl": (_thresholds, "comparators of the thresholds, memory in LUT beyond FINN's"),
     "Requant_rtl": (_requant, "multiplier, adder and clipping a lane"),
     "Requant_hls": (_requant, "multiplier, adder and clipping a lane"),
     "Pool_hls": (_pool, "the pool itself"),
@@ -156,7 +149,8 @@ def correct_node(graph: HardwareGraph, op: Any, layer: str) -> tuple[Correction,
     return () if used == Resources() else (Correction(op.name, layer, used, found[1]),)
 
 
-def correct_system() -> tuple[Correction, ...]:
-    """What stands around the accelerator on a Zynq."""
-    engines = [Correction(name, "", used, "DMA engine") for name, used in DMA_ENGINES]
+def correct_system(host_port_bits: int) -> tuple[Correction, ...]:
+    """What stands around the accelerator on a Zynq whose memory port has so many bits."""
+    buffer = Resources(bram18=math.ceil(host_port_bits / 36))
+    engines = [Correction(name, "", used + buffer, "DMA engine") for name, used in DMA_ENGINES]
     return (*engines, Correction("shell", "", ZYNQ_SHELL, "interconnects and reset of the Zynq shell"))

@@ -51,7 +51,6 @@ class CostTables:
         self._graph = graph
         self._steps = self._split_into_steps()
         self._options: dict[tuple[Any, ...], Options] = {}
-        self._figures: dict[int, Figures] = {}
         self._units = MatrixUnits(graph, self.layers, integer_weights, family != "zynq-7000")
 
     def with_weights(self, integer_weights: IntegerWeights) -> CostTables:
@@ -213,18 +212,20 @@ class CostTables:
         Args:
             nodes_of_layers: FINN's operators of every layer at their foldings, in the order of the data.
         """
-        return assembled(self.layers, [[self._figures_of(op) for op in ops] for ops in nodes_of_layers], self)
+        nodes, corrections = assembled(self.layers, [[self._figures_of(op) for op in ops] for ops in nodes_of_layers], self)
+        return nodes, (*corrections, *correct_system(self._host_port_bits))
 
     def _figures_of(self, op: Any) -> Figures:
-        found = self._figures.get(id(op))
-        if found is None:
-            found = self._figures[id(op)] = figures(self._graph, op)  # which keeps the node, and so its id
-        return found
+        """The figures of a node, kept with it: options hand out the same nodes again and again."""
+        known = vars(op)
+        if "figures" not in known:
+            known["figures"] = figures(self._graph, op)
+        return known["figures"]  # type: ignore[no-any-return]
 
     @cached_property
     def system_resources(self) -> Resources:
         """What the system around the accelerator takes."""
-        return sum((c.resources for c in correct_system()), Resources())
+        return sum((c.resources for c in correct_system(self._host_port_bits)), Resources())
 
     def nodes_at(
         self, policy: BitPolicy, folding: Mapping[str, NodeFolding], implementations: Sequence[Implementation] = ()
@@ -263,8 +264,7 @@ class CostTables:
         """
         keys = layer_keys(policy)
         built = list(implementations) or [
-            rng.choice([b for b in Implementation if b is not Implementation.RTL or self.has_rtl(i, key)])
-            for i, key in enumerate(keys)
+            rng.choice([b for b in Implementation if self._has(b, i, key)]) for i, key in enumerate(keys)
         ]
         names = Names()
         folding: dict[str, NodeFolding] = {}
@@ -272,6 +272,12 @@ class CostTables:
             for op in self._unfolded(i, key, built[i]):
                 folding[names.next(op)] = rng.choice(foldings_of(op))
         return folding, built
+
+    def _has(self, built: Implementation, layer: int, key: LayerKey) -> bool:
+        """Whether a layer can be built so; the last one has no thresholds to take apart."""
+        if built is Implementation.RTL:
+            return self.has_rtl(layer, key)
+        return built is Implementation.HLS or key.act_out is not None
 
     def _unfolded(self, layer: int, key: LayerKey, implementation: Implementation) -> Iterator[Any]:
         """The nodes of a layer with its types."""

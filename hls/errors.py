@@ -2,7 +2,8 @@
 
 HlsError
 ├── GraphError
-└── FoldingError
+├── FoldingError
+└── VerificationError
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ class HlsError(Exception):
 
 class GraphError(HlsError):
     """FINN cannot turn the network into a dataflow graph that bitloop can cost."""
+
+
+class VerificationError(HlsError):
+    """A network on its way to hardware is not, bit for bit, the one that was trained."""
 
 
 class FoldingError(HlsError):

@@ -16,13 +16,14 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boards.board import Board, Resources
 from hls.errors import FoldingError, GraphError
 from hls.finn_operators import HardwareGraph, dict_backed, finn_steps, threshold_type
+from hls.finn_streamlining import needs_own_order, streamline
 from hls.types import Estimate, Folding, Implementation, NodeEstimate
 
 BEFORE_FOLDING = (
@@ -58,7 +59,8 @@ def _build_config(board: Board, out: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Without what FINN prints and warns of."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -71,6 +73,8 @@ def _quiet() -> Iterator[None]:
 
 def _run_step(name: str, model: Any, config: Any) -> Any:
     try:
+        if name == "step_streamline" and needs_own_order(model):
+            return streamline(model)
         return getattr(finn_steps(), name)(model, config)
     except Exception as error:
         raise GraphError(f"FINN's {name} failed: {type(error).__name__}: {error}") from error
@@ -113,8 +117,15 @@ def _take_thresholds_apart(model: Any, implementations: Sequence[Implementation]
     from finn.transformation.fpgadataflow.convert_to_hw.thresholding import InferThresholdingLayer
     from qonnx.custom_op.registry import getCustomOp
 
-    nodes = [node for node in model.graph.node if node.op_type == "MultiThreshold"]
-    for node, implementation in zip(nodes, implementations, strict=False):  # the last layer has none
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "XnorPopcountMatMul")]
+    filters = [node.name for node in products if model.get_tensor_sparsity(node.input[1]) is not None]  # depthwise
+    units = [node.name for node in products if node.name not in filters]
+    built_as = dict(zip(units, implementations, strict=False)) | dict.fromkeys(filters, Implementation.HLS)
+    for node in model.graph.node:
+        if node.op_type != "MultiThreshold":
+            continue
+        product = model.find_producer(node.input[0])
+        implementation = built_as.get(product.name) if product is not None else None  # none: FINN takes it apart itself
         if implementation is Implementation.HLS:
             node.op_type = _NOT_YET
         elif model.get_tensor_datatype(node.output[0]).name == "BIPOLAR":
@@ -180,16 +191,36 @@ def _feed_integers(model: Any) -> None:
         model.set_tensor_datatype(tensor, DataType[f"{'' if signed else 'U'}INT{bits:.0f}"])
 
 
-def _dataflow_model(onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = ()) -> tuple[Any, Any]:
-    """FINN's dataflow graph of a QONNX file before folding, and the build configuration."""
+def read_model(onnx: Path) -> Any:
+    """A QONNX file.
+
+    Raises:
+        GraphError: it cannot be read.
+    """
     finn_steps()
     from qonnx.core.modelwrapper import ModelWrapper
 
-    config = _build_config(board, out)
     try:
-        model = ModelWrapper(str(onnx))
+        return ModelWrapper(str(onnx))
     except Exception as error:  # protobuf's own
         raise GraphError(f"{onnx} cannot be read as ONNX ({error}); export it anew") from error
+
+
+def dataflow_model(
+    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (),
+    on_step: Callable[[str, Any], None] | None = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """FINN's dataflow graph of a QONNX file before folding, and the build configuration.
+
+    Args:
+        onnx: the file.
+        board: gives part and clock.
+        out: a folder for what FINN leaves behind.
+        implementations: of every layer, in order; merged HLS units without it.
+        on_step: called after every step of FINN's with its name and the graph.
+    """
+    config = _build_config(board, out)
+    model = read_model(onnx)
     _feed_integers(model)
     for name in BEFORE_FOLDING:
         if name == "step_convert_to_hw" and implementations:
@@ -199,6 +230,8 @@ def _dataflow_model(onnx: Path, board: Board, out: Path, implementations: Sequen
         model = _run_step(name, model, config)
         if name == "step_minimize_bit_width_initial":
             _keep_bipolar(model, implementations)
+        if on_step is not None:
+            on_step(name, model)
     _widen_thresholds(model)
     return model, config
 
@@ -209,8 +242,8 @@ def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
     Raises:
         GraphError: FINN cannot convert it, or the graph is not a chain.
     """
-    with tempfile.TemporaryDirectory(prefix="bitloop-graph-") as out, _quiet():
-        model, _ = _dataflow_model(onnx, board, Path(out))
+    with tempfile.TemporaryDirectory(prefix="bitloop-graph-") as out, quiet():
+        model, _ = dataflow_model(onnx, board, Path(out))
         from qonnx.custom_op.registry import getCustomOp
 
         ops = []
@@ -250,8 +283,8 @@ def set_foldings(
     Raises:
         GraphError: FINN cannot convert the network.
     """
-    with tempfile.TemporaryDirectory(prefix="bitloop-sweep-") as folder, _quiet():
-        model, config = _dataflow_model(onnx, board, Path(folder), implementations)
+    with tempfile.TemporaryDirectory(prefix="bitloop-sweep-") as folder, quiet():
+        model, config = dataflow_model(onnx, board, Path(folder), implementations)
         found: list[Folding] = []
         for bits in weight_streams_bits:
             for target in targets_fps:
@@ -282,9 +315,9 @@ def estimate_with_flow(
     """
     if (folding is None) == (target_fps is None):
         raise FoldingError("give either a folding or a target frame rate, not both and not neither")
-    with tempfile.TemporaryDirectory(prefix="bitloop-flow-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="bitloop-flow-") as folder, quiet():
         out = Path(folder)
-        model, config = _dataflow_model(onnx, board, out, implementations)
+        model, config = dataflow_model(onnx, board, out, implementations)
         from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
 

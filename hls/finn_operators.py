@@ -79,6 +79,13 @@ class HardwareGraph:
     ops: list[Any]
     fpga_part: str
 
+    @property
+    def dsp_block(self) -> str:
+        """FINN's name of the part's kind of DSP slice."""
+        from finn.util.basic import get_dsp_block
+
+        return str(get_dsp_block(self.fpga_part))
+
     def with_attributes(self, index: int, attributes: dict[str, Any]) -> Any:
         """Operator `index` with other attributes; the graph keeps its own."""
         op = self.ops[index]

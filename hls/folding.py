@@ -1,9 +1,10 @@
-"""The best folding of a policy: an exact search over every option of every node and the streams between.
+"""The best folding of a policy: a search over every option of every node and the streams between.
 
 For a limit on cycles a frame every step of the pipeline must be fast enough; of those designs one is
 sought that keeps to the limits (`hls.kernels`): prices for block RAM and DSP slices give designs and
-bounds, which nearly always decide; where they do not, every path that the bounds leave is looked at.
-The smallest limit on cycles at which anything fits is found by bisection over the cycle counts that occur.
+bounds, which nearly always decide; where they do not, paths that the bounds leave are looked at, the most
+promising ones or, if told so, every one. The smallest limit on cycles at which anything fits is found by
+bisection over the cycle counts that occur.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ FINER = (0.2503, 0.5011, 1.0, 2.003, 4.011)
 BEAM, LEANEST_BEAM, TIE_BEAM = 24, 100, 4
 # Parts that are within this share of the limits of one that is kept are not, so that those kept differ.
 SLACK = 0.01
+# A search for a design that fits and finds none tries again with so many times the parts, so much closer to each other.
+AGAIN = 4
 
 
 def as_array(r: Resources) -> Floats:
@@ -70,7 +73,7 @@ class Found:
     Attributes:
         share: largest share of a limit that it uses, of what the system around takes included.
         path: rows of its trellis and items, (steps, 2).
-        proven: whether no design uses less; of a search for fit, whether it was decided.
+        proven: whether no design uses less; of a search for a design that fits, whether one was found.
     """
 
     share: float
@@ -128,7 +131,10 @@ class _Space:
                 return Found(best.share, self._follow(max_cycles, best, 0, 0, best.k), True)
             if finer is not None:
                 swept = self._sweep(max_cycles, around(swept.prices[:, swept.bounds.argmax()], finer)) or swept
-        return self._search(max_cycles, swept, best, only_within, beam)
+        found = self._search(max_cycles, swept, best, only_within, beam, SLACK)
+        if only_within and found is not None and not found.proven and not self._exact:
+            found = self._search(max_cycles, swept, best, only_within, AGAIN * beam, SLACK / AGAIN)
+        return found
 
     def _sweep(self, max_cycles: float, prices: Floats) -> _Swept | None:
         """The cheapest designs in some directions; None where nothing is as fast."""
@@ -144,12 +150,17 @@ class _Space:
         k = int(np.argmin(whole))
         return _Swept(prices, used, bounds, k, float(whole[k]))
 
-    def _search(self, max_cycles: float, swept: _Swept, best: _Swept, only_within: bool, beam: int) -> Found | None:
-        """Look at every design that the bounds of a sweep leave, for one with a smaller share than the best so far."""
+    def _search(
+        self, max_cycles: float, swept: _Swept, best: _Swept, only_within: bool, beam: int, slack: float
+    ) -> Found | None:  # fmt: skip
+        """Look at designs that the bounds of a sweep leave, for one with a smaller share than the best so far.
+
+        Those looked at are chosen by `beam` and `slack`, see `hls.kernels.search`; all of them in an exact search.
+        """
         most = np.iinfo(np.int64).max
         ended, least, label, k, node, origin = search(
             *self._trellis, max_cycles, swept.prices, swept.used, self._limits, self._around, best.share, only_within,
-            most if self._exact else beam, (0.0 if self._exact else SLACK) * self._limits,
+            most if self._exact else beam, (0.0 if self._exact else slack) * self._limits,
         )  # fmt: skip
         if only_within and least > 1:
             return Found(np.inf, np.empty((0, 2), np.int64), False) if ended == GAVE_UP else None
@@ -167,11 +178,11 @@ class _Space:
     def _follow(self, max_cycles: float, swept: _Swept, at_set: int, at_width: int, k: int) -> Ints:
         return follow(*self._trellis, max_cycles, swept.prices, swept.used, at_set, at_width, k)
 
-    def fastest(self) -> tuple[Found | None, float]:
-        """The design with the fewest cycles within the limits, and those cycles."""
+    def fastest(self) -> tuple[Found | None, bool]:
+        """The design with the fewest cycles within the limits, and whether it is known that none has fewer."""
         low, high, best, proven = 0, len(self.candidates), None, True
         if self.find(np.inf, True, BEAM) is None:
-            return None, np.inf
+            return None, True
         while low < high:
             middle = (low + high) // 2
             found = self.find(float(self.candidates[middle]), True, BEAM)
@@ -180,11 +191,9 @@ class _Space:
             else:
                 high, best = middle, found
         if best is None:
-            return None, np.inf
-        cycles = float(self.candidates[high])
-        leanest = self.find(cycles, False, TIE_BEAM)
-        best = leanest if leanest is not None and leanest.share <= 1 else best
-        return Found(best.share, best.path, proven), cycles
+            return None, False
+        leanest = self.find(float(self.candidates[high]), False, TIE_BEAM)
+        return leanest if leanest is not None and leanest.share <= 1 else best, proven
 
 
 class FoldingSearch:
@@ -221,11 +230,11 @@ class FoldingSearch:
         """As `fastest`, and whether the search proved that none is faster within the limits; see `BEAM`."""
         part = self._part(policy)
         space = self._space(part, limits)
-        found, _ = space.fastest()
+        found, proven = space.fastest()
         if found is None:
             found = space.find(np.inf, False, TIE_BEAM)
         assert found is not None  # without a limit on cycles every step has options
-        return self._estimate(policy, part, found), found.proven
+        return self._estimate(policy, part, found), proven
 
     def leanest(self, policy: BitPolicy, limits: Resources, min_fps: float) -> Estimate | None:
         """The estimate of a policy at the folding that reaches a frame rate with the least of its scarcest resource.
@@ -239,7 +248,7 @@ class FoldingSearch:
             The estimate; None where no folding is that fast, whatever it takes.
         """
         part = self._part(policy)
-        found = self._space(part, limits).find(cycles_at(min_fps, self._clock_mhz), False, LEANEST_BEAM)
+        found = self._space(part, limits).find(float(cycles_at(min_fps, self._clock_mhz)), False, LEANEST_BEAM)
         return None if found is None else self._estimate(policy, part, found)
 
     def front(self, policy: BitPolicy, limits: Resources) -> list[Estimate]:

@@ -114,7 +114,7 @@ def follow(
     final = offsets.shape[0] - 2
     while at_set != final:
         best, best_row, best_item, best_width = np.inf, -1, -1, -1
-        for r in range(rows.shape[0]):
+        for r in range(rows.shape[0] - 1, -1, -1):  # as `sweep` went, so that of ways that cost the same it is the same one
             if rows[r, 3] != at_set:
                 continue
             first, last, dst = rows[r, 1], rows[r, 2], offsets[rows[r, 4]]
@@ -183,7 +183,7 @@ def _thinned(head: Ints, following: Ints, amounts: Floats, bounds: Floats, node:
                 beaten = True
                 break
         if beaten:
-            left_out |= slack[0] > 0
+            left_out |= slack.max() > 0
             continue
         if m == beam:
             left_out = True

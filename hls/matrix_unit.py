@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
-from hls.corrections import correct_node, replay_luts
+from hls.corrections import correct_node
 from hls.finn_operators import HardwareGraph, operator, threshold_type
 from hls.legal import NodeFolding, multipliers, unit_shapes
 from hls.options import IntegerWeights, LayerKey, Options, act_type
+from hls.rtl_unit import unit_luts, unit_slices
 
 # The widest accumulator that the DSP slices of an RTL unit hold (finn.util.basic.get_dsp_datapath_limits, the smallest).
 _MAX_RTL_ACC_BITS = 48
@@ -88,7 +89,7 @@ class MatrixUnits:
         self._weights: dict[tuple[int, int], NDArray[np.float64]] = {}
         self._typed: dict[tuple[int, int, str, bool], dict[str, Any]] = {}
         self._grids: dict[tuple[int, str], _Grid] = {}
-        self._arithmetic: dict[tuple[int, str, str, str], NDArray[np.float64]] = {}
+        self._arithmetic: dict[tuple[int, str, str, str, str, str], NDArray[np.float64]] = {}
         self._dsp: dict[tuple[int, str, str, str], NDArray[np.int64]] = {}
 
     def merged(self, index: int, layer: int, key: LayerKey) -> Any:
@@ -108,16 +109,17 @@ class MatrixUnits:
     def _is_buildable(self, op: Any, layer: int, key: LayerKey) -> bool:
         """Whether FINN's RTL unit takes such types.
 
-        Source: finn/transformation/fpgadataflow/specialize_layers.py, _mvu_rtl_possible.
+        Source: finn/transformation/fpgadataflow/specialize_layers.py, _mvu_rtl_possible; that the accumulator
+        holds any one product: finn-rtllib/mvu/mvu.sv, which gives up otherwise.
         """
-        read, weight = op.get_input_datatype(0), op.get_input_datatype(1)
+        read, weight, acc = op.get_input_datatype(0), op.get_input_datatype(1), op.get_output_datatype()
         narrow = self._weights[layer, key.weight].min() > weight.min()
         return bool(
             not op.attributes["binaryXnorMode"]
             and weight.signed()
             and min(read.bitwidth(), weight.bitwidth()) >= 2
             and (narrow or self._wide_weights)
-            and op.get_output_datatype().bitwidth() <= _MAX_RTL_ACC_BITS
+            and weight.bitwidth() + read.bitwidth() - read.signed() <= acc.bitwidth() <= _MAX_RTL_ACC_BITS
         )
 
     def thresholds(self, unit: Any, key: LayerKey) -> Any:
@@ -192,20 +194,25 @@ class MatrixUnits:
         return self._grids[name]
 
     def _arithmetic_luts(self, layer: int, op: Any, made_of: str) -> NDArray[np.float64]:
-        """FINN's LUT of an HLS unit at every shape of its grid, weights in block RAM, thresholds left out."""
+        """LUT of a unit at every shape of its grid, weights in block RAM, thresholds left out; of an HLS one FINN's."""
         a = op.attributes
-        name = (layer, a["weightDataType"], a["inputDataType"], made_of)
+        name = (layer, op.op_type, a["weightDataType"], a["inputDataType"], a["accDataType"], made_of)
         if name not in self._arithmetic:
             asked = type(op)(op.name, {**a, "outputDataType": a["accDataType"], "ram_style": "block", "resType": made_of})
-            self._arithmetic[name] = np.array([self._graph.luts_of(asked) for _ in self._at_shapes(layer, asked)])
+            graph, rtl = self._graph, op.op_type == "MVAU_rtl"
+            of_one = (unit_luts(asked, graph.dsp_block) if rtl else graph.luts_of(asked) for _ in self._at_shapes(layer, asked))
+            self._arithmetic[name] = np.fromiter(of_one, float)
         return self._arithmetic[name]
 
     def _dsp_slices(self, layer: int, op: Any, made_of: str) -> NDArray[np.int64]:
-        """FINN's DSP slices of a unit at every shape of its grid."""
+        """DSP slices of a unit at every shape of its grid, those that FINN leaves out included."""
         name = (layer, op.op_type, op.attributes["weightDataType"], f"{op.attributes['inputDataType']} {made_of}")
         if name not in self._dsp:
-            asked, part = type(op)(op.name, {**op.attributes, "resType": made_of}), self._graph.fpga_part
-            self._dsp[name] = np.array([int(asked.dsp_estimation(part)) for _ in self._at_shapes(layer, asked)])
+            asked, graph = type(op)(op.name, {**op.attributes, "resType": made_of}), self._graph
+            slices = np.array([int(asked.dsp_estimation(graph.fpga_part)) for _ in self._at_shapes(layer, asked)])
+            if op.op_type == "MVAU_rtl":
+                slices = np.maximum(slices, [unit_slices(asked, graph.dsp_block) for _ in self._at_shapes(layer, asked)])
+            self._dsp[name] = slices
         return self._dsp[name]
 
     def _at_shapes(self, layer: int, op: Any) -> Iterator[None]:
@@ -215,25 +222,16 @@ class MatrixUnits:
             op.attributes.update(PE=pe, SIMD=simd)
             yield
 
-    def _ways(self, layer: int, op: Any, position: int, twin: Any) -> list[_Way]:
-        """A unit in every memory and with every kind of multiplier.
-
-        Args:
-            layer: of the unit.
-            op: the unit.
-            position: of it among the ways.
-            twin: an HLS unit of the same types: an RTL unit's LUT are those (see `hls.corrections`).
-        """
+    def _ways(self, layer: int, op: Any, position: int) -> list[_Way]:
+        """A unit, at `position` among the ways, in every memory and with every kind of multiplier."""
         grid, rtl = self._grid(layer, op), op.op_type == "MVAU_rtl"
         a, handed_on_bits = op.attributes, op.get_output_datatype().bitwidth()
         read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
         legal = set(unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, handed_on_bits, rtl))
         barred = np.array([0.0 if s in legal else np.inf for s in zip(grid.pe.tolist(), grid.simd.tolist(), strict=True)])
-        if rtl:
-            barred = barred + np.array([replay_luts(op) for _ in self._at_shapes(layer, op)])
         ways = []
         for made_of in multipliers(op):
-            lut, dsp = self._arithmetic_luts(layer, twin, made_of) + barred, self._dsp_slices(layer, op, made_of)
+            lut, dsp = self._arithmetic_luts(layer, op, made_of) + barred, self._dsp_slices(layer, op, made_of)
             for m in range(len(_MEMORIES)):
                 ways.append(_Way(position, lut + grid.lut_of_memory[:, m], grid.bram18[:, m], dsp, grid.folding(m, made_of)))
         return ways
@@ -274,7 +272,7 @@ class MatrixUnits:
             asked.attributes["PE"] = pe
             lanes[pe] = sum((c.resources for c in correct_node(self._graph, asked, "")), Resources()).lut
         thresholds = np.array([lanes[pe] for pe in grid.pe.tolist()])
-        return self._options(layer, [op], [replace(w, lut=w.lut + thresholds) for w in self._ways(layer, op, 0, op)])
+        return self._options(layer, [op], [replace(w, lut=w.lut + thresholds) for w in self._ways(layer, op, 0)])
 
     def apart_options(self, index: int, layer: int, key: LayerKey) -> Options:
         """The options of a unit without thresholds, HLS or RTL."""
@@ -283,7 +281,6 @@ class MatrixUnits:
         for rtl in (False, True):
             op = self.apart(index, layer, key, rtl)
             if op is not None:
-                twin = self._graph.with_attributes(index, dict(op.attributes))
-                ways.append(self._ways(layer, op, len(built), twin))
+                ways.append(self._ways(layer, op, len(built)))
                 built.append(op)
         return self._options(layer, built, [w for of_one in ways for w in of_one])

@@ -2,6 +2,7 @@
 
 ModelError
 ├── UnknownModelError
+├── NetworkError
 ├── PolicyError
 ├── DataError
 │   ├── UnknownDatasetError
@@ -74,3 +75,15 @@ class TrainingError(ModelError):
     def __init__(self, text: str, layer: str = "") -> None:
         super().__init__(text)
         self.layer = layer
+
+
+class NetworkError(ModelError):
+    """A network of a user's own that cannot be loaded, traced or built.
+
+    Attributes:
+        module: qualified name of the module it is about; empty where it is about none.
+    """
+
+    def __init__(self, text: str, module: str = "") -> None:
+        super().__init__(text)
+        self.module = module

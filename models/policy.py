@@ -65,19 +65,21 @@ class BitPolicy(Mapping[str, LayerBits]):
 
     @classmethod
     def uniform(cls, specs: Iterable[LayerSpec], weight: int, act: int) -> BitPolicy:
-        """The policy that gives every layer of `specs` the same bits."""
-        return cls((s.name, LayerBits(weight, act if s.has_act else None)) for s in specs)
+        """The policy that gives every layer of `specs` the same bits, or the fewest above that its activation can have."""
+        return cls((s.name, LayerBits(weight, max(act, s.min_act_bits) if s.has_act else None)) for s in specs)
 
     @classmethod
     def draw(
         cls, specs: Iterable[LayerSpec], rng: random.Random, min_bits: int = MIN_BITS,
         max_weight: int = MAX_BITS, max_act: int = MAX_BITS,
     ) -> BitPolicy:  # fmt: skip
-        """A random policy: every width from `min_bits` to `max_weight` or `max_act` alike."""
-        return cls(
-            (s.name, LayerBits(rng.randint(min_bits, max_weight), rng.randint(min_bits, max_act) if s.has_act else None))
-            for s in specs
-        )
+        """A random policy: every width from `min_bits`, or the fewest there can be, to `max_weight` or `max_act` alike."""
+
+        def draw_act(spec: LayerSpec) -> int | None:
+            fewest = max(min_bits, spec.min_act_bits)
+            return rng.randint(fewest, max(fewest, max_act)) if spec.has_act else None
+
+        return cls((s.name, LayerBits(rng.randint(min_bits, max_weight), draw_act(s))) for s in specs)
 
     def __getitem__(self, name: str) -> LayerBits:
         return self._layers[name]
@@ -126,9 +128,15 @@ class BitPolicy(Mapping[str, LayerBits]):
         if list(self._layers) != names:
             raise PolicyError(f"the policy's layers are out of order; the order is {', '.join(names)}")
         for spec in specs:
-            if (self[spec.name].act is not None) != spec.has_act:
-                need = "1 to 8 bits" if spec.has_act else "no activation bits (null)"
-                raise PolicyError(f"layer {spec.name!r} takes {need}, the policy gives {self[spec.name].act!r}")
+            act = self[spec.name].act
+            if (act is not None) != spec.has_act:
+                need = f"{spec.min_act_bits} to {MAX_BITS} bits" if spec.has_act else "no activation bits (null)"
+                raise PolicyError(f"layer {spec.name!r} takes {need}, the policy gives {act!r}")
+            if act is not None and act < spec.min_act_bits:
+                raise PolicyError(
+                    f"layer {spec.name!r} has a {act}-bit activation, which FINN cannot build there: {spec.why_min_act_bits}; "
+                    f"allowed are {spec.min_act_bits} to {MAX_BITS}"
+                )
 
     def to_json(self) -> str:
         """One line of JSON: `{"conv0": {"weight": 4, "act": 2}, …}`; equal policies give equal text."""

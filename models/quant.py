@@ -18,11 +18,13 @@ from brevitas.proxy import WeightQuantProxyFromInjector
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
 from torch import Tensor, nn
 
+from models.addend_quantizer import AddendQuant, addend_bits
 from models.errors import PolicyError
 from models.policy import BitPolicy
 from models.quantizers import ActQuant, InputQuant, TensorQuant, WeightQuant
 
 ACT_SUFFIX = "_act"  # the activation behind a layer bears the layer's name and this
+ADDEND_SUFFIX = "_addend"  # and where a sum is before it, the quantizer of what is added bears this
 
 
 # One injector a kind serves all bits. At 1 bit Brevitas exports BipolarQuant, which has none of the attributes
@@ -33,6 +35,10 @@ class _Weights(Int8WeightPerTensorFloat):
 
 class _Acts(Uint8ActPerTensorFloat):
     tensor_quant = ActQuant
+
+
+class _Addends(Int8ActPerTensorFloat):
+    tensor_quant = AddendQuant
 
 
 class _Image(Int8ActPerTensorFloat):
@@ -47,8 +53,12 @@ def _keep() -> None:
 
 
 class _Conv(QuantConv2d):
-    def __init__(self, bits: int, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, bias=False, weight_quant=_Weights, weight_bit_width=bits)
+    def __init__(self, bits: int, *sizes: int) -> None:
+        in_channels, out_channels, kernel_size, stride, padding, groups = sizes
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups, bias=False,
+            weight_quant=_Weights, weight_bit_width=bits,
+        )  # fmt: skip
         self.weight_quant.init_tensor_quant = _keep
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +81,7 @@ class _Linear(QuantLinear):
 
 
 class _Quantize(QuantIdentity):
-    """An activation or the image's entry."""
+    """An activation, the quantizer of addends, or the image's entry."""
 
     def __init__(self, injector: type[Any], **arguments: Any) -> None:
         super().__init__(act_quant=injector, **arguments)
@@ -85,21 +95,33 @@ class _Quantize(QuantIdentity):
         quantizer = self.quantizer
         if not self.act_quant.export_mode:
             return quantizer.quantize(x)
-        if isinstance(quantizer, ActQuant) and quantizer.bits > 1:
+        if type(quantizer) is ActQuant and quantizer.bits > 1:
             x = x.relu()  # the quantizer does it on its way, but FINN wants to see the node
         return super().forward(x)  # type: ignore[no-any-return]
 
 
-def conv(bits: int | None, in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
-    """A convolution without bias or padding, (B, C_in, H, W) to (B, C_out, H-k+1, W-k+1), channels last.
+def conv(
+    bits: int | None, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0,
+    groups: int = 1,
+) -> nn.Module:  # fmt: skip
+    """A convolution without bias, (B, C_in, H, W) to (B, C_out, (H+2p-k)//s+1, (W+2p-k)//s+1), channels last.
 
     So it is from the first, as training makes it so: sums in another order would end in other bits.
+
+    Args:
+        bits: of the weights, 1..8; None for float.
+        in_channels: C_in, 1 or more.
+        out_channels: C_out, 1 or more.
+        kernel_size: side of the square window, k.
+        stride: s.
+        padding: pixels of zeros around the image, p. What is read must have a zero then: two bits or more.
+        groups: 1, or `in_channels` for a depthwise one.
     """
     layer: nn.Module
     if bits is None:
-        layer = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False)
+        layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
     else:
-        layer = _Conv(bits, in_channels, out_channels, kernel_size)
+        layer = _Conv(bits, in_channels, out_channels, kernel_size, stride, padding, groups)
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -113,6 +135,23 @@ def linear(bits: int | None, in_features: int, out_features: int) -> nn.Module:
 def act(bits: int | None) -> nn.Module:
     """What follows a layer: ReLU to unsigned integers, or for 1 bit the sign (bipolar)."""
     return nn.ReLU() if bits is None else _Quantize(_Acts, bit_width=bits)
+
+
+def addend(act_bits: int | None) -> nn.Module:
+    """What everything that is to be added passes: signed integers of one step, so that sums are integers too.
+
+    Args:
+        act_bits: of the activation behind the sum, 1..8; `models.addend_quantizer.addend_bits` makes those of the
+            addends of it. None for float.
+    """
+    return nn.Identity() if act_bits is None else _Quantize(_Addends, bit_width=addend_bits(act_bits))
+
+
+class GlobalMean(nn.AdaptiveAvgPool2d):
+    """The mean of every channel, (B, C, H, W) to (B, C, 1, 1); in hardware a sum, its scale moved into what follows."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
 
 
 def image_input(quantized: bool) -> nn.Module:
@@ -129,7 +168,7 @@ def set_bits(network: nn.Module, policy: BitPolicy) -> None:
 
     Args:
         network: as `ModelInfo.build` gives it with any policy; the activation behind a layer is named
-            as the layer with `ACT_SUFFIX`.
+            as the layer with `ACT_SUFFIX`, the quantizer of the addends before it with `ADDEND_SUFFIX`.
         policy: the bits of each of its layers.
 
     Raises:
@@ -154,6 +193,8 @@ def set_bits(network: nn.Module, policy: BitPolicy) -> None:
         modules[name].weight_quant.tensor_quant.set_bits(bits.weight)
         if bits.act is not None:
             modules[name + ACT_SUFFIX].quantizer.set_bits(bits.act)
+            if name + ADDEND_SUFFIX in modules:
+                modules[name + ADDEND_SUFFIX].quantizer.set_bits(addend_bits(bits.act))
 
 
 @torch.no_grad()

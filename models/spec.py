@@ -20,7 +20,14 @@ class LayerSpec:
         n_params: weights, biases not counted (the networks have none).
         n_macs: multiply-accumulate operations an image.
         weight_std: standard deviation of the float weights, the sample's (n-1).
-        has_act: whether a quantized activation follows.
+        has_act: whether a quantized activation of its own follows.
+        padding: pixels of zeros around what it reads.
+        groups: 1; `in_channels` of a depthwise convolution.
+        source: the layer whose activation it reads; None where that is the image.
+        adds_to: the layer before whose activation its output is added to another; itself, or for a convolution in a
+            shortcut the one it is a shortcut past. None where nothing is added.
+        min_act_bits: fewest bits that its activation can have in hardware, 1 or 2.
+        why_min_act_bits: why not one, in words; empty where it can.
     """
 
     name: str
@@ -36,3 +43,14 @@ class LayerSpec:
     n_macs: int
     weight_std: float
     has_act: bool
+    padding: int = 0
+    groups: int = 1
+    source: str | None = None
+    adds_to: str | None = None
+    min_act_bits: int = 1
+    why_min_act_bits: str = ""
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is filtered by itself."""
+        return self.groups > 1

@@ -7,7 +7,7 @@ network on the same machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,7 @@ from models.errors import TrainingError
 
 EVAL_VALUES = 128 * 3 * 32 * 32  # pixels and channels of an evaluation's batch: fewer are slower, and so are more
 GPU_EVAL_FACTOR = 16
+TEMPERATURE = 2.0  # of a distillation
 CHECK_EVERY = 50  # steps after which the weights are looked at, and on a GPU the loss: each look waits for it
 
 
@@ -36,6 +37,7 @@ class Recipe:
         warmup: share of the steps, 0..1.
         momentum, weight_decay, label_smoothing: of Nesterov SGD and cross entropy; the decay spares norms.
         augmentation: of the images.
+        distillation: weight of a teacher's opinion in the loss, 0..1; the rest is cross entropy with the labels.
     """
 
     n_images: int
@@ -46,6 +48,7 @@ class Recipe:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
     augmentation: Augmentation = NO_AUGMENTATION
+    distillation: float = 0.0
 
     @property
     def n_steps(self) -> int:
@@ -70,7 +73,8 @@ def scale_images(x: Tensor) -> Tensor:
     return torch.add(minus_one, x.float(), alpha=1 / 128).contiguous(memory_format=torch.channels_last)
 
 
-def _batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of a recipe's number of images: the train split in one random order after another, augmented."""
     order = torch.empty(0, dtype=torch.long)
     for _ in range(recipe.n_steps):
         while len(order) < recipe.batch_size:
@@ -100,6 +104,7 @@ def train(
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train a network in place, from its present weights.
 
@@ -110,29 +115,54 @@ def train(
         seed: of the order of images and the augmentation.
         progress: called after every step with steps done, steps in all, the step's loss (on a GPU the loss
             that was last looked at).
+        teacher: a network on the same device, in eval mode, whose logits are learned too where the recipe
+            says so.
 
     Raises:
+        ValueError: the recipe distils, and there is no teacher.
         TrainingError: the loss is not a finite number or exploded, or a weight is not finite; the layer is named.
     """
     generator = torch.Generator().manual_seed(seed)
-    device = device_of(network)
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run_steps(network, optimizer_of(network, recipe), batches(images, recipe, generator), 0, recipe, progress, teacher)
+    network.eval()
+
+
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe, at its beginning."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD(
+    return torch.optim.SGD(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
         fused=True,
     )
-    value = math.nan
-    for step, (pixels, labels) in enumerate(_batches(images, recipe, generator)):
+
+
+def run_steps(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]], first: int,
+    recipe: Recipe, progress: Callable[[int, int, float], None] | None = None, teacher: nn.Module | None = None,
+) -> None:  # fmt: skip
+    """Steps of a training, one a batch, the first of which is number `first` from 0 of the recipe's; see `train`.
+
+    The network is left in training mode.
+    """
+    if recipe.distillation and teacher is None:
+        raise ValueError(f"a recipe with distillation {recipe.distillation} needs a teacher")
+    device = device_of(network)
+    network.train()
+    value, step = math.nan, first
+    for step, (pixels, labels) in enumerate(batches, first):
         x, y = scale_images(pixels.to(device)), labels.to(device)
         for group in optimizer.param_groups:
             group["lr"] = _lr_at(step, recipe)
         with mixed_precision(device):
-            loss = nn.functional.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing)
+            logits = network(x)
+            loss = nn.functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            if teacher is not None and recipe.distillation:
+                loss = torch.lerp(loss, _apart_from(teacher, x, logits), recipe.distillation)
         look = step % CHECK_EVERY == 0 or step + 1 == recipe.n_steps
         if look or device.type == "cpu":
             value = loss.item()
@@ -145,8 +175,15 @@ def train(
         if progress is not None:
             progress(step + 1, recipe.n_steps, value)
     if broken_tensor(network) is not None:
-        raise _diverged(network, x, value, recipe.n_steps - 1, recipe)
-    network.eval()
+        raise _diverged(network, x, value, step, recipe)
+
+
+def _apart_from(teacher: nn.Module, x: Tensor, logits: Tensor) -> Tensor:
+    """How far logits are from a teacher's: the Kullback-Leibler divergence at a temperature (Hinton et al., 2015)."""
+    with torch.no_grad():
+        wanted = nn.functional.log_softmax(teacher(x) / TEMPERATURE, 1)
+    got = nn.functional.log_softmax(logits / TEMPERATURE, 1)
+    return nn.functional.kl_div(got, wanted, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
 def eval_batch(x: Tensor, device: torch.device) -> int:
@@ -190,7 +227,7 @@ def reestimate_norms(network: nn.Module, images: ImageSet, batch_size: int = 250
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> None:
+def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250, norms: bool = True) -> None:
     """Set every quantizer's step, then re-estimate the batch norms.
 
     Weights come first; then, front to back, each activation from what the already quantized layers
@@ -200,11 +237,12 @@ def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> 
         network: quantized, with its float weights loaded.
         images: from the train split; 1,000 are plenty.
         n_act_images: how many of them the activations' steps are taken from.
+        norms: whether norms are fitted; else they keep what they learned in float.
     """
     for quantizer, weight in quant.weight_quantizers(network):
         quantizer.calibrate(weight)
     few = images.first(n_act_images)
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train(norms).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = scale_images(few.x.to(device_of(network)))
     for module in network.children():
         found = quant.act_quantizers(module)
@@ -215,4 +253,5 @@ def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250) -> 
             seen, act.observed = act.observed or [], None
             act.calibrate(torch.cat(seen))
         x = module(x) if found else y
-    reestimate_norms(network, images)
+    if norms:
+        reestimate_norms(network, images)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.data import SearchSplits
 from models.errors import WeightsError
 from models.files import whole_file
+from models.own_network import is_own, plain_name
 from models.policy import BitPolicy
 from models.quant import set_bits
 from models.registry import ModelInfo, get_model
@@ -35,6 +36,7 @@ class Pretrained:
         seed: of initial weights, order and augmentation.
         search_accuracy: the float network's, 0..1, on the search split.
         state: the network's state dict.
+        digest: of the architecture of a user's own network (`ModelInfo.digest`); empty for bitloop's.
     """
 
     model: str
@@ -43,10 +45,18 @@ class Pretrained:
     seed: int
     search_accuracy: float
     state: dict[str, Tensor]
+    digest: str = ""
 
     def network(self) -> nn.Sequential:
-        """The float network with these weights."""
-        network = get_model(self.model).build(None, self.n_classes)
+        """The float network with these weights.
+
+        Raises:
+            WeightsError: a user's own network that has changed since.
+        """
+        info = get_model(self.model)
+        if self.digest and self.digest != info.digest:
+            raise WeightsError(f"{self.model} is another network now than these weights were trained for")
+        network = info.build(None, self.n_classes)
         network.load_state_dict(self.state)
         return network.eval()
 
@@ -97,7 +107,7 @@ def pretrain(
         network = info.build(None, splits.n_classes).to(device)
     train(network, splits.train, recipe, seed, progress)
     score = accuracy(network, splits.search)
-    return Pretrained(info.name, splits.dataset, splits.n_classes, seed, score, network.cpu().state_dict())
+    return Pretrained(info.name, splits.dataset, splits.n_classes, seed, score, network.cpu().state_dict(), info.digest)
 
 
 def write_state(content: dict[str, Any], path: Path) -> None:
@@ -111,34 +121,61 @@ def write_pretrained(weights: Pretrained, path: Path) -> None:
     write_state({"format": FORMAT, **vars(weights)}, path)
 
 
-def read_pretrained(path: Path) -> Pretrained:
-    """Read what `write_pretrained` wrote; nothing is unpickled.
+def read_state(path: Path, what: str, remedy: str) -> dict[str, Any]:
+    """Read what `write_state` wrote, on the CPU; nothing is unpickled.
+
+    Args:
+        path: of the file.
+        what: it ought to be, for the error's text.
+        remedy: what to do where it cannot be read, the same.
 
     Raises:
-        WeightsError: missing, corrupt, of another format, or not fitting the network it names.
+        WeightsError: missing or corrupt.
     """
-    remedy = "make it anew with `make pretrain` or remove it"
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
             damaged = archive.testzip()
         if damaged is not None:
             raise WeightsError(f"{path} is damaged: the checksum of {damaged} in it is wrong; {remedy}")
         content = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}, not names and values")
+    except WeightsError:
+        raise
+    except Exception as error:  # zipfile, zlib, pickle and torch each have errors of their own
+        raise _unreadable(path, error, what, remedy) from error
+    return content
+
+
+def _unreadable(path: Path, error: Exception, what: str, remedy: str) -> WeightsError:
+    reason = str(error) or type(error).__name__
+    return WeightsError(f"{path} cannot be read as {what} ({reason.splitlines()[0][:120]}); {remedy}")
+
+
+def read_pretrained(path: Path) -> Pretrained:
+    """Read what `write_pretrained` wrote; nothing is unpickled.
+
+    Raises:
+        WeightsError: missing, corrupt, of another format, or not fitting the network it names.
+    """
+    what, remedy = "pretrained weights", "make it anew with `make pretrain` or remove it"
+    content = read_state(path, what, remedy)
+    try:
         if content.pop("format") != FORMAT:
             raise WeightsError(f"{path} is not of format {FORMAT}; {remedy}")
         weights = Pretrained(**content)
         weights.network()
     except WeightsError:
         raise
-    except Exception as error:  # zipfile, zlib, pickle and torch each have errors of their own
-        reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path} cannot be read as pretrained weights ({reason.splitlines()[0][:120]}); {remedy}") from error
+    except Exception as error:  # torch has errors of its own
+        raise _unreadable(path, error, what, remedy) from error
     return weights
 
 
 def shipped_path(model: str, dataset: str) -> Path:
-    """Where the weights of a model on a data set ship, if they do."""
-    return SHIPPED / f"{model}-{dataset}.pt".replace(":", "-")
+    """Where the weights of a model on a data set ship, if they do; those of a user's own network lie beside its file."""
+    folder = Path(model).parent if is_own(model) else SHIPPED
+    return folder / f"{plain_name(model)}-{dataset}.pt"
 
 
 def shipped_weights(model: str, dataset: str) -> Path | None:

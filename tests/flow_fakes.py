@@ -161,17 +161,17 @@ def flow_without_finn(
     return Estimate(tuple(nodes), board.clock_mhz, "made up")
 
 
-REPLACED = {"flow.evaluator.tabulate": tables_without_finn, "flow.pipeline.estimate_with_flow": flow_without_finn}
+REPLACED = {"flow.evaluator.tabulate": tables_without_finn, "flow.handover.estimate_with_flow": flow_without_finn}
 
 
 def main() -> None:
     """The command line without FINN."""
     import flow.cli
     import flow.evaluator
-    import flow.pipeline
+    import flow.handover
 
     flow.evaluator.tabulate = tables_without_finn  # type: ignore[assignment]
-    flow.pipeline.estimate_with_flow = flow_without_finn  # type: ignore[assignment]
+    flow.handover.estimate_with_flow = flow_without_finn  # type: ignore[assignment]
     flow.cli.entry()
 
 

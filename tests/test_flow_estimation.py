@@ -10,7 +10,7 @@ import pytest
 from boards.board import Resources
 from flow.cli import main
 from flow.errors import PolicyError, SettingsError
-from flow.estimation import read_policy
+from flow.policy_file import read_policy
 from hls.equality import differences
 from hls.types import Estimate, NodeEstimate
 from models.policy import BitPolicy, LayerBits

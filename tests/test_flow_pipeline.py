@@ -18,7 +18,7 @@ from PIL import Image
 
 from boards.registry import get_board
 from flow import evaluator as evaluator_module
-from flow import pipeline
+from flow import handover, pipeline
 from flow.config import SearchSettings
 from flow.constraint import Constraint
 from flow.errors import RunDirectoryError
@@ -26,8 +26,10 @@ from flow.evaluator import Evaluator
 from flow.report import Outcome
 from flow.run_directory import RunDirectory, versions
 from flow.store import TrialStore
+from flow.verification import verify_run
 from hls.types import Estimate
 from models.augmentation import Augmentation
+from models.convergence import Effort
 from models.data import ImageSet, Splits, load_splits
 from models.errors import TrainingError
 from models.policy import BitPolicy
@@ -130,12 +132,78 @@ def document(whole: Whole) -> dict[str, Any]:
     return json.loads((whole.folder / "policy.json").read_text())
 
 
+# --- retraining and verification of a finished run -----------------------------------------------------------------
+
+
+def test_every_stage_is_the_network_that_was_trained(whole: Whole) -> None:
+    found = verify_run(whole.folder, 4)
+    assert [v.stage for v in found] == ["QONNX file", "streamlined graph", "hardware layers"]
+    assert all(v.agrees and v.n_images == 4 and v.wrong_classes == 0 for v in found)
+
+
+def test_a_weight_that_is_not_the_trained_one_is_found(whole: Whole, tmp_path: Path) -> None:
+    """One weight of the second layer in the QONNX file has another sign."""
+    run = tmp_path / "run"
+    shutil.copytree(whole.folder, run)
+    model = onnx.load(str(run / "model.onnx"))
+    quantizer = [n for n in model.graph.node if n.op_type in ("Quant", "BipolarQuant")]
+    matrices = {t.name: t for t in model.graph.initializer if len(t.dims) == 2}
+    name = [n.input[0] for n in quantizer if n.input[0] in matrices][1]
+    values = onnx.numpy_helper.to_array(matrices[name]).copy()
+    values[np.unravel_index(np.abs(values).argmax(), values.shape)] *= -1
+    matrices[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, str(run / "model.onnx"))
+    assert not verify_run(run, 4)[0].agrees
+
+
+def test_a_damaged_golden_set_is_named(whole: Whole, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole.folder, run)
+    (run / "golden.npz").write_bytes((run / "golden.npz").read_bytes()[:-200])
+    with pytest.raises(RunDirectoryError, match=r"golden\.npz is no golden set .*make retrain RUN="):
+        verify_run(run, 4)
+
+
+def test_a_run_is_retrained_to_convergence(whole: Whole, tmp_path: Path) -> None:
+    """Interrupted after the first epoch it goes on from there, and the files are those of the new weights."""
+    run = tmp_path / "run"
+    shutil.copytree(whole.folder, run)
+    told = SearchSettings(data_dir=tmp_path / "nowhere", threads=1)
+
+    class Interrupting(RecordingListener):
+        def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
+            super().advance(work, done, total, detail)
+            if work == "retraining":
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.retrain(run, Effort(4, 4), told, Interrupting())
+    assert list(run.glob("retraining-*.pt"))
+    listener = RecordingListener()
+    document, ended = pipeline.retrain(run, Effort(4, 4), told, listener)
+    assert [done for done, _, _ in listener.works["retraining"]] == [2, 3, 4]
+    assert not list(run.glob("retraining-*.pt"))
+    assert json.loads(json.dumps(document)) == json.loads((run / "policy.json").read_text())
+    assert document["retraining"] == {"epochs": 4, "best_epoch": ended.best_epoch, "max_epochs": 4, "patience_epochs": 4}
+    assert document["accuracy"]["final_search"] == ended.accuracy
+    before = json.loads((whole.folder / "policy.json").read_text())
+    assert document["policy"] == before["policy"]
+    assert document["accuracy"]["trial_search"] == before["accuracy"]["trial_search"]
+    assert all(v.agrees for v in verify_run(run, 2))
+
+
+def test_what_is_no_run_cannot_be_retrained(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="holds no run; make search begins one"):
+        pipeline.retrain(tmp_path, Effort(1, 1), SearchSettings(), RecordingListener())
+    assert not list(tmp_path.iterdir())
+
+
 # --- what a search leaves ----------------------------------------------------------------------------------------
 
 
 def test_everything_is_written_and_nothing_else(whole: Whole) -> None:
     assert sorted(p.name for p in whole.folder.iterdir()) == [
-        "model.onnx", "policy.json", "pretrained.pt", "run.json", "summary.md", "trials.db", "weights.pt",
+        "golden.npz", "model.onnx", "policy.json", "pretrained.pt", "run.json", "summary.md", "trials.db", "weights.pt",
     ]  # fmt: skip
 
 
@@ -228,7 +296,7 @@ def test_progress_is_told_from_the_first_piece_to_the_last(whole: Whole) -> None
 
 
 def test_the_same_command_and_seed_give_the_same_trials(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
+    monkeypatch.setattr(handover, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
     torch.rand(5)
     again = search(tmp_path)
     assert again.trials() == whole.trials()
@@ -239,7 +307,7 @@ def test_the_same_command_and_seed_give_the_same_trials(whole: Whole, tmp_path: 
 def test_a_finished_run_takes_up_more_trials(whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In a copy; what was trained before is not trained again, and float weights are found."""
     shutil.copytree(whole.folder, tmp_path / "copy")
-    monkeypatch.setattr(pipeline, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
+    monkeypatch.setattr(handover, "estimate_with_flow", lambda *_, **__: whole.found.estimate)
     monkeypatch.setattr(pipeline, "pretrain", None)
     longer = search(tmp_path / "copy", N_TRIALS + 1)
     assert longer.trials()[:N_TRIALS] == whole.trials()

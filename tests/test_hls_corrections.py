@@ -8,9 +8,10 @@ import pytest
 
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
-from hls.corrections import NODE_CORRECTIONS, correct_node, replay_luts
+from hls.corrections import NODE_CORRECTIONS, correct_node, correct_system
 from hls.finn_operators import HardwareGraph, operator, threshold_type
 from hls.legal import NEVER
+from hls.rtl_unit import CONTROL_LUT, FACTOR, replay_luts, unit_luts, unit_slices
 
 GRAPH = HardwareGraph([], PYNQ_Z2.fpga_part)
 
@@ -100,6 +101,57 @@ def test_the_replay_buffer_by_hand() -> None:
     """16 words of 36 elements of 4 bits: 48 triples of bits, four LUT each; none where each word is used once."""
     assert replay_luts(operator("MVAU_rtl", "node", UNIT)) == 4 * 48
     assert replay_luts(operator("MVAU_rtl", "node", {**UNIT, "PE": 64})) == 0
+
+
+@pytest.mark.parametrize(
+    ("weight", "act", "slice_of", "products"),
+    [
+        (2, 2, "DSP48E1", 8), (2, 4, "DSP48E1", 5), (4, 4, "DSP48E1", 4), (4, 8, "DSP48E1", 2), (8, 8, "DSP48E1", 2),
+        (4, 4, "DSP48E2", 4), (8, 4, "DSP48E2", 2), (3, 3, "DSP48E2", 5),
+    ],
+)  # fmt: skip
+def test_products_that_share_a_slice(weight: int, act: int, slice_of: str, products: int) -> None:
+    """By NUM_LANES of finn-rtllib/mvu/mvu.sv; those of the 7 series as ../shared/facts/rtlsim.md has them."""
+    told = {**UNIT, "inputDataType": f"UINT{act}", "weightDataType": f"INT{weight}", "SIMD": 1}
+    slices = [unit_slices(operator("MVAU_rtl", "node", {**told, "PE": pe}), slice_of) for pe in (products, products + 1)]
+    assert slices == [1, 2]
+
+
+def test_slices_are_added_where_fewer_than_four_products_share_one() -> None:
+    eight = {"inputDataType": "UINT8", "weightDataType": "INT8", "accDataType": "INT24", "outputDataType": "INT24"}
+    op = operator("MVAU_rtl", "node", {**UNIT, **eight, "PE": 8})
+    assert GRAPH.resources_of(op).dsp == 2 * 36
+    assert corrected("MVAU_rtl", **eight, PE=8).dsp == 2 * 36  # two products a slice: 4 · 36 in all
+    assert corrected("MVAU_rtl", PE=8).dsp == 0
+
+
+def test_the_adders_of_a_small_rtl_unit_by_hand() -> None:
+    """W4A4 on a 7z020: four lanes of 7, 7, 7 and 16 bits, the low ones spilling 9; see finn-rtllib/mvu/mvu.sv."""
+    two = {**UNIT, "PE": 64, "SIMD": 2, "MH": 64}  # PE is MH: no input buffer
+    own = 3 * 8 + 17  # a sum of two inputs in each lane, a bit wider than they are
+    spills = 3 * (2 * 2 + 3 + 2 + 9)  # of the low three: compared, summed over the inputs, over time
+    anew = 3 * 3 * 2  # of all but the lowest
+    slices_of_four = 64 // 4
+    counted = slices_of_four * (own + spills + anew + 4 * 2 * 16)
+    assert unit_luts(operator("MVAU_rtl", "node", two), "DSP48E1") == int(CONTROL_LUT + FACTOR * counted)
+
+
+def test_thresholds_kept_out_of_block_ram_are_in_lut() -> None:
+    """FINN counts memories of 18 bits and 1,024 words or more as block or UltraRAM, whatever it is told."""
+    types = {"inputDataType": "INT17", "weightDataType": "INT18", "outputDataType": "UINT8"}
+    deep = {"NumChannels": 512, "PE": 2, "numSteps": 255, **types}
+    op = operator("Thresholding_rtl", "node", {**NODES["Thresholding_rtl"], **deep})
+    assert op.uram_estimation(PYNQ_Z2.fpga_part) > 0
+    words = sum(256 << stage for stage in range(8))
+    assert GRAPH.luts_of(op) + corrected("Thresholding_rtl", **deep).lut >= 2 * 18 * words / 64
+    for depth in (512, NEVER):
+        shallow = {"depth_trigger_bram": depth, "weightDataType": "INT17", "inputDataType": "INT16", "outputDataType": "UINT8"}
+        assert corrected("Thresholding_rtl", **shallow).lut == 150 + 4 * 8 * 18  # nothing is missing
+
+
+def test_buffers_of_the_dma_engines_are_as_wide_as_the_port() -> None:
+    used = [sum((c.resources for c in correct_system(bits)), Resources()) for bits in (64, 128)]
+    assert [r.bram18 for r in used] == [2 * 2, 2 * 4]
 
 
 @pytest.mark.parametrize(("compared", "stored"), [("INT16", "INT17"), ("UINT9", "UINT10")])

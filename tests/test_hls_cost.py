@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -149,6 +151,25 @@ class TestFolding:
                             used += Resources(lut=cnv.tables.stream(nodes[1].reads, nodes[1].reads, nodes[1].read_bits))
                         assert (used.lut, used.bram18, used.dsp) == (options.lut[i], options.bram18[i], options.dsp[i])
                         assert options.cycles[i] == max(n.cycles for n in nodes)
+
+    def test_costs_do_not_depend_on_what_was_asked_before(self, tfc: Case) -> None:
+        """An RTL unit's one-bit weights are of the type INT2, as two-bit ones are, but add up to more."""
+        one, two = (LayerKey(weight, 4, 4) for weight in (1, 2))
+        orders = [tfc.tables.with_weights(tfc.tables._units._integer_weights) for _ in range(2)]
+        costs = [
+            {key: [o.lut.tolist() for o in steps_of(tables, 1, key)] for key in keys}
+            for tables, keys in zip(orders, [(one, two), (two, one)], strict=True)
+        ]
+        assert costs[0] == costs[1]
+
+    def test_nodes_at_a_given_folding_are_not_kept(self, tfc: Case) -> None:
+        policy = tfc.network.uniform(2)
+        nodes = tfc.tables.nodes_at(policy, tfc.tables.draw_design(policy, random.Random(0), [Implementation.HLS] * 4)[0])
+        tfc.tables.assemble(nodes)
+        first = weakref.ref(nodes[0][0])
+        del nodes
+        gc.collect()
+        assert first() is None
 
     @pytest.mark.parametrize("bits", [1, 4, 8])
     def test_a_design_fits_limits_of_its_own_size(self, tfc: Case, bits: int) -> None:

@@ -153,6 +153,22 @@ def test_more_room_is_never_slower() -> None:
     assert (cycles[0], cycles[-1]) == (100, 10)
 
 
+def test_of_designs_that_cost_the_same_the_one_that_was_counted_is_given() -> None:
+    """A block RAM is worth a LUT at one of the prices: both ways cost the same there, but only one fits."""
+    of_bram, of_lut, rest = (1, 0, 9999, 1, 1), (1, 9999, 0, 1, 1), (1, 0, 500, 1, 1)
+    for ways in ([[[of_bram]], [[of_lut]]], [[[of_lut]], [[of_bram]]]):
+        tables, limits = FixedTables([ways, [[[rest]]]]), Resources(lut=10_100, bram18=10_100 * 1.0119)
+        quick = FoldingSearch(tables, 100.0, "test")  # type: ignore[arg-type]
+        assert quick.fastest(tables.policy, limits).resources <= limits
+
+
+def test_that_nothing_fits_is_proven_too() -> None:
+    tables = FixedTables([[[[(1, 9, 0, 1, 1)]]]])
+    quick = FoldingSearch(tables, 100.0, "test")  # type: ignore[arg-type]
+    found, proven = quick.fastest_and_proof(tables.policy, Resources(lut=5, bram18=9))
+    assert (found.resources.lut > 5, proven) == (True, True)
+
+
 def test_dsp_slices_are_added_up() -> None:
     """Each layer alone would fit with its DSP multipliers, both do not."""
     of_dsp, of_lut = (1, 0, 0, 1, 1, 3), (2, 0, 0, 1, 1, 0)

@@ -23,7 +23,7 @@ def test_tiny_network_field_by_field() -> None:
     assert fc0 == LayerSpec(
         name="fc0", index=1, kind="linear", in_channels=16, out_channels=8, kernel_size=1, stride=1,
         in_size=1, out_size=1, n_params=128, n_macs=128,
-        weight_std=float(network.fc0.weight.detach().std()), has_act=True,
+        weight_std=float(network.fc0.weight.detach().std()), has_act=True, source="conv0",
     )  # fmt: skip
     assert (fc1.name, fc1.index, fc1.n_macs, fc1.has_act) == ("fc1", 2, 24, False)
 

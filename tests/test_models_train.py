@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,35 @@ def test_a_tiny_network_learns_digits(digits: Splits, weight: int | None, act: i
 # --- evaluation --------------------------------------------------------------------------------------------------
 
 
+def test_a_teacher_is_followed_as_far_as_the_recipe_says() -> None:
+    """Wholly distilled, labels play no part, and the outputs come closer to the teacher's."""
+    images, teacher = tiny_images(), tiny_network(None, seed=5).eval()
+    wrong = ImageSet(images.x, (images.y + 1) % 3)
+
+    def distance(network: nn.Module) -> float:
+        return float((predict(network, images.x).softmax(1) - predict(teacher, images.x).softmax(1)).abs().mean())
+
+    taught = []
+    for labels in (images, wrong):
+        network = tiny_network(None)
+        before = distance(network)
+        train(network, labels, replace(SHORT, n_images=800, distillation=1.0), seed=0, teacher=teacher)
+        assert distance(network) < before
+        taught.append(state(network))
+    assert equal(*taught)
+    with pytest.raises(ValueError, match=r"distillation 0\.5 needs a teacher"):
+        train(tiny_network(None), images, replace(SHORT, distillation=0.5), seed=0)
+
+
+def test_a_teacher_without_a_weight_changes_nothing() -> None:
+    def run(teacher: nn.Module | None) -> dict[str, Tensor]:
+        network = tiny_network(None)
+        train(network, tiny_images(), SHORT, seed=0, teacher=teacher)
+        return state(network)
+
+    assert equal(run(None), run(tiny_network(None).eval()))
+
+
 def test_accuracy_is_the_share_of_right_answers_over_all_batches() -> None:
     class Brightness(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -279,3 +309,14 @@ def test_the_same_policy_twice_on_shared_float_weights_gives_the_same_outputs() 
         outputs.append(predict(network, images.x))
     assert torch.equal(outputs[0], outputs[2])
     assert not torch.equal(outputs[0], outputs[1])
+
+
+def test_calibration_can_leave_the_norms_as_they_are() -> None:
+    network = tiny_network(uniform(4, 4))
+    before = {n: v for n, v in state(network).items() if "running" in n}
+    steps = [float(q.step) for q in quant.act_quantizers(network)]
+    calibrate(network, tiny_images(), norms=False)
+    assert before
+    assert all(torch.equal(network.state_dict()[n], v) for n, v in before.items())
+    assert [float(q.step) for q in quant.act_quantizers(network)] != steps
+    assert not network.training

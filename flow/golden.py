@@ -1,0 +1,70 @@
+"""Real images with the answers of the trained network: what every later stage is held against."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from flow.errors import RunDirectoryError
+from models.data import ImageSet
+from models.files import whole_file
+from models.train import predict
+
+N_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """Images and answers.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W); an accelerator is fed with these less 128.
+        labels: what they show, (N,).
+        logits: of the trained network, (N, classes).
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float64]
+
+    def first(self, n: int) -> GoldenSet:
+        """The first `n` images, or all where there are fewer."""
+        return GoldenSet(self.pixels[:n], self.labels[:n], self.logits[:n])
+
+
+def golden_set(network: nn.Module, images: ImageSet, n: int = N_IMAGES) -> GoldenSet:
+    """The first `n` images of a split with a network's answers."""
+    few = images.first(n)
+    logits = predict(network, few.x).double().numpy()
+    return GoldenSet(few.x.contiguous().numpy(), few.y.numpy(), logits)
+
+
+def write_golden(golden: GoldenSet, path: Path) -> None:
+    """Write a golden set as .npz, whole or not at all."""
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, pixels=golden.pixels, labels=golden.labels, logits=golden.logits)
+
+
+def read_golden(path: Path) -> GoldenSet:
+    """Read what `write_golden` wrote; nothing is unpickled.
+
+    Raises:
+        RunDirectoryError: missing, damaged, or not a golden set.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = GoldenSet(file["pixels"], file["labels"], file["logits"])
+        if found.pixels.dtype != np.uint8 or found.pixels.ndim != 4 or found.logits.ndim != 2:
+            raise ValueError("its arrays are not images and logits")
+        if not len(found.pixels) == len(found.labels) == len(found.logits):
+            raise ValueError("its arrays are of different lengths")
+    except FileNotFoundError:
+        raise RunDirectoryError(f"there is no {path}; make retrain RUN={path.parent} writes it") from None
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError) as error:
+        raise RunDirectoryError(f"{path} is no golden set ({error}); make retrain RUN={path.parent} writes it anew") from error
+    return found

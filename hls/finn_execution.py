@@ -1,0 +1,126 @@
+"""What a network answers at every stage of its way to hardware: QONNX, FINN's streamlined graph, FINN's hardware layers.
+
+The graphs are run by QONNX' and FINN's own Python, image by image, as FINN's graphs hold one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boards.board import Board
+from hls.errors import GraphError
+from hls.finn_backend import dataflow_model, quiet, read_model
+from hls.types import Implementation
+
+QONNX, STREAMLINED, HARDWARE = "QONNX file", "streamlined graph", "hardware layers"
+STAGES = {"step_streamline": STREAMLINED, "step_create_dataflow_partition": HARDWARE}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one stage answers.
+
+    Attributes:
+        stage: its name.
+        activations: of every layer but the last, the integers it hands on, (images, …, channels); bipolar ones are -1 and 1.
+        logits: (images, classes).
+        step: what a unit of the last accumulator is worth in logits; None where the stage does not say.
+    """
+
+    stage: str
+    activations: tuple[NDArray[np.int64], ...]
+    logits: NDArray[np.float64]
+    step: float | None = None
+
+
+def answers(
+    onnx: Path, board: Board, pixels: NDArray[np.uint8], implementations: Sequence[Implementation] = ()
+) -> list[Answers]:
+    """What every stage answers to some images; about a second an image for CNV.
+
+    Args:
+        onnx: a QONNX file as `models.export.write_qonnx` makes it.
+        board: gives part and clock.
+        pixels: (N, C, H, W).
+        implementations: of every layer, in order; merged HLS units without it.
+
+    Raises:
+        GraphError: FINN cannot convert or run the network.
+    """
+    found = []
+    integers = pixels.astype(np.float32) - 128
+    with tempfile.TemporaryDirectory(prefix="bitloop-verify-") as folder, quiet():
+        found.append(_run(QONNX, read_model(onnx), integers / np.float32(128)))
+
+        def on_step(name: str, model: Any) -> None:
+            if name in STAGES:
+                found.append(_run(STAGES[name], model, integers))
+
+        dataflow_model(onnx, board, Path(folder), implementations, on_step)
+    return found
+
+
+def _run(stage: str, model: Any, images: NDArray[np.float32]) -> Answers:
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    model = model.transform(InferShapes())
+    source, sink = model.graph.input[0].name, model.graph.output[0].name
+    shape = model.get_tensor_shape(source)
+    wanted = _activations(model)
+    rows: list[list[NDArray[np.int64]]] = []
+    logits = []
+    for image in images:
+        given = image.transpose(1, 2, 0) if len(shape) == 4 and shape[-1] == len(image) != shape[1] else image
+        try:
+            context = execute_onnx(model, {source: given.reshape(shape)}, return_full_exec_context=True)
+        except Exception as error:
+            raise GraphError(f"the {stage} cannot be run: {type(error).__name__}: {error}") from error
+        rows.append([_integers(context[name], scale, bits) for name, scale, bits in wanted])
+        logits.append(np.asarray(context[sink], np.float64).reshape(-1))
+    return Answers(stage, tuple(np.stack(column) for column in zip(*rows, strict=True)), np.stack(logits), _last_step(model))
+
+
+def _activations(model: Any) -> list[tuple[str, float, str]]:
+    """Of every layer but the last: its output tensor, the step of its values, and the type where it is BINARY."""
+    found = []
+    for node in model.graph.node:
+        out = node.output[0]
+        if node.op_type in ("Quant", "BipolarQuant") and model.get_initializer(node.input[0]) is None:
+            scale = model.get_initializer(node.input[1])
+            found.append((out, float(np.asarray(scale).reshape(-1)[0]), ""))
+        elif _hands_activations_on(node):
+            found.append((out, 1.0, model.get_tensor_datatype(out).name))
+    # a QONNX file's first quantizer is the image's; the others have it as their input
+    return found[1:] if found and any(n.op_type == "Quant" for n in model.graph.node) else found
+
+
+def _hands_activations_on(node: Any) -> bool:
+    """Whether a node of FINN's ends in thresholds."""
+    has_thresholds = node.op_type.startswith("MVAU") and len(node.input) > 2
+    return has_thresholds or node.op_type == "MultiThreshold" or bool(node.op_type.startswith("Thresholding"))
+
+
+def _integers(values: NDArray[np.float32], scale: float, kind: str) -> NDArray[np.int64]:
+    """The integers of one image's activations, channels last."""
+    whole = np.rint(np.asarray(values, np.float64) / scale).astype(np.int64)
+    if kind == "BINARY":
+        whole = 2 * whole - 1
+    return whole[0] if whole.ndim > 1 else whole
+
+
+def _last_step(model: Any) -> float | None:
+    """The factor behind the last accumulator, where it is one number."""
+    for node in reversed(model.graph.node):
+        if node.op_type in ("Mul", "ElementwiseMul"):
+            factor = next((v for v in map(model.get_initializer, node.input) if v is not None), None)
+            if factor is not None and np.size(factor) == 1:
+                return float(np.asarray(factor).reshape(-1)[0])
+    return None

@@ -1,0 +1,95 @@
+"""Whether a network is still the same, bit for bit, at every stage of its way to hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hls.errors import VerificationError
+from hls.finn_execution import Answers
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One stage beside the trained network.
+
+    Attributes:
+        stage: its name.
+        n_images: looked at.
+        wrong_logits: whose accumulator differs, of all images and classes.
+        largest_lsb: by which an accumulator differs, in units of its least significant bit.
+        wrong_classes: images whose class differs.
+        first_layer: the first layer whose activations differ from the stage before; None where none does.
+        wrong_activations: of that layer, values that differ.
+        largest_step: by which one of them differs.
+    """
+
+    stage: str
+    n_images: int
+    wrong_logits: int
+    largest_lsb: int
+    wrong_classes: int
+    first_layer: str | None
+    wrong_activations: int
+    largest_step: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return self.wrong_logits == 0 and self.first_layer is None
+
+
+def verdicts(layers: Sequence[str], trained: NDArray[np.float64], stages: Sequence[Answers]) -> list[Verdict]:
+    """Hold every stage against the trained network's logits, and its activations against those of the stage before.
+
+    Args:
+        layers: names, in order.
+        trained: logits of the trained network, (images, classes).
+        stages: what they answer to the same images, in order.
+
+    Raises:
+        VerificationError: no stage says what the accumulator's least significant bit is worth.
+    """
+    steps = [s.step for s in stages if s.step]
+    if not steps:
+        raise VerificationError("no stage has a factor behind the last layer, so that its accumulator cannot be read")
+    wanted = np.rint(trained / steps[-1])
+    out = []
+    for i, stage in enumerate(stages):
+        apart = np.abs(np.rint(stage.logits / steps[-1]) - wanted)
+        layer, n_wrong, largest = None, 0, 0
+        if i:
+            layer, n_wrong, largest = _first_difference(layers, stages[i - 1].activations, stage.activations)
+        out.append(
+            Verdict(
+                stage.stage, len(trained), int((apart > 0).sum()), int(apart.max(initial=0)),
+                int((stage.logits.argmax(axis=1) != trained.argmax(axis=1)).sum()), layer, n_wrong, largest,
+            )
+        )  # fmt: skip
+    return out
+
+
+def _first_difference(
+    layers: Sequence[str], before: Sequence[NDArray[np.int64]], here: Sequence[NDArray[np.int64]]
+) -> tuple[str | None, int, int]:
+    """The first layer whose activations differ, how many of them do, and by how much at most."""
+    if len(before) != len(here):
+        return layers[min(len(before), len(here))], max(len(before), len(here)), 0
+    for name, a, b in zip(layers, before, here, strict=False):
+        a, b = _channels_last(a, b.shape), b
+        if a.size != b.size:
+            return name, max(a.size, b.size), 0
+        apart = np.abs(a.reshape(b.shape) - b)
+        if apart.any():
+            return name, int((apart > 0).sum()), int(apart.max())
+    return None, 0, 0
+
+
+def _channels_last(a: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Activations (images, C, H, W) as (images, H, W, C) where that is the shape wanted."""
+    if a.ndim == 4 and a.shape != shape and a.transpose(0, 2, 3, 1).shape == shape:
+        return a.transpose(0, 2, 3, 1)
+    return a

@@ -1,0 +1,58 @@
+"""Verdicts on made-up answers: what differs is found, counted and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hls.errors import VerificationError
+from hls.finn_execution import Answers
+from hls.verify import verdicts
+
+LAYERS = ("conv0", "fc0", "fc1")
+LOGITS = np.array([[1.0, 2.0, -0.5], [0.0, 0.25, 0.5]])
+CONV, FC = np.arange(48).reshape(2, 2, 3, 4), np.array([[1, 0], [3, 2]])
+FILE = Answers("file", (CONV, FC), LOGITS)
+GRAPH = Answers("graph", (CONV.transpose(0, 2, 3, 1), FC), LOGITS + 1e-7, step=0.25)
+
+
+def test_the_same_network_agrees_whatever_its_layout() -> None:
+    assert [v.agrees for v in verdicts(LAYERS, LOGITS, [FILE, GRAPH])] == [True, True]
+
+
+def test_accumulators_are_counted_in_their_least_significant_bit() -> None:
+    apart = LOGITS.copy()
+    apart[0, 1] -= 0.5
+    apart[1, 2] += 0.25
+    file, graph = verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, logits=apart)])
+    assert file.agrees
+    assert (graph.wrong_logits, graph.largest_lsb, graph.wrong_classes, graph.first_layer) == (2, 2, 0, None)
+    assert not graph.agrees
+
+
+def test_another_class_is_counted() -> None:
+    flipped = LOGITS[:, ::-1]
+    assert verdicts(LAYERS, LOGITS, [replace(FILE, logits=flipped), GRAPH])[0].wrong_classes == 1
+
+
+def test_the_first_layer_that_differs_is_named() -> None:
+    conv, fc = GRAPH.activations[0].copy(), FC.copy()
+    fc[1, 1] = 9
+    assert verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, activations=(conv, fc))])[1].first_layer == "fc0"
+    conv[0, 0, 0, :2] += 3
+    _, found = verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, activations=(conv, fc))])
+    assert (found.first_layer, found.wrong_activations, found.largest_step) == ("conv0", 2, 3)
+    assert not found.agrees
+
+
+def test_a_layer_that_is_missing_or_of_another_size_is_named() -> None:
+    assert verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, activations=GRAPH.activations[:1])])[1].first_layer == "fc0"
+    smaller = (CONV[:, :, :2], FC)
+    assert verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, activations=smaller)])[1].first_layer == "conv0"
+
+
+def test_a_step_is_needed() -> None:
+    with pytest.raises(VerificationError, match="no stage has a factor"):
+        verdicts(LAYERS, LOGITS, [FILE])
