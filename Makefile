@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 
 # a variable that is set becomes the flag of the same name
 flag = $(if $($(1)),--$(2) $($(1)))
-COMMON := --model $(MODEL) --dataset "$(DATASET)" --seed $(SEED)
+COMMON := --model "$(MODEL)" --dataset "$(DATASET)" --seed $(SEED)
 SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,RUN,run) $(call flag,TRIALS,trials) \
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,SEARCHER,searcher) \
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) $(call flag,DEVICE,device)

@@ -23,7 +23,7 @@ TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
-Model = Annotated[str, typer.Option(help="cnv or tfc")]
+Model = Annotated[str, typer.Option(help="cnv, tfc, … (README), or your own as path/to/file.py:function")]
 BoardName = Annotated[str, typer.Option(help="pynq-z2 or another board's name, or your own as a path to a TOML file")]
 Dataset = Annotated[
     str,

@@ -134,6 +134,8 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     identity = _identity(settings, splits.dataset if dataset == "auto" else dataset, constraint)
     if splits.dataset != identity["DATASET"]:
         identity["DATA"] = splits.dataset  # a user's own, whose content may change while its path does not
+    if model.digest:
+        identity["NETWORK"] = model.digest  # of a user's own, whose file may change while its path does not
     run.check(identity)
 
     seen = splits.for_search()

@@ -220,5 +220,5 @@ def summary(o: Outcome) -> str:
 def command(identity: dict[str, Any], final_images: int, n_trials: int) -> str:
     """The make command of a run."""
     values = {**identity, "MIN_FPS": f"{identity['MIN_FPS']:.10g}", "FINAL_IMAGES": final_images, "TRIALS": n_trials}
-    told = (f"{name}={shlex.quote(str(value))}" for name, value in values.items() if name != "DATA")
+    told = (f"{name}={shlex.quote(str(value))}" for name, value in values.items() if name not in ("DATA", "NETWORK"))
     return " ".join(["make search", *told])

@@ -104,10 +104,13 @@ class CostTables:
     def _steps_of(self, layer: int, key: LayerKey) -> list[tuple[int, ...]]:
         """The steps of a layer; the addition that follows a last layer counting matching bits is there only then."""
         counting = act_type(key.act_in, key.weight) == "BINARY"
-        correction = layer == len(self.layers) - 1 and not counting
-        return [
-            s for s in self._steps[layer] if not (correction and self._graph.ops[s[0]].op_type.startswith("ElementwiseAdd"))
-        ]
+        spare = layer == len(self.layers) - 1 and not counting
+        return [s for s in self._steps[layer] if not (spare and self._corrects_counting(s[0]))]
+
+    def _corrects_counting(self, index: int) -> bool:
+        """Whether a node adds one number to every output; a bias adds one of its own to each."""
+        op = self._graph.ops[index]
+        return bool(op.op_type.startswith("ElementwiseAdd") and op.attributes["rhs_shape"][-1] == 1)
 
     def sections(self, layer: int, key: LayerKey) -> list[Section]:
         """The parts of a layer's pipeline in the order of the data, each in the ways it can be built."""

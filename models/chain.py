@@ -185,11 +185,5 @@ class _Planner:
                 last, "the last layer hands on the logits, one number a class, as nn.Linear does, and nothing follows it",
                 "end with nn.Linear",
             )  # fmt: skip
-        if (self._biased or self._normed) and "tail" in NOT_COSTED:
-            what, remedy = ("a norm", "leave it out") if self._normed else ("a bias", "say bias=False there")
-            raise refused(
-                last, f"it is the last layer and has {what}, but its logits leave the accelerator as multiples of one step",
-                f"{remedy}: the layers before make up for it",
-            )  # fmt: skip
         self._add_bias()
         return tuple(self._steps)

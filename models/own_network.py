@@ -130,7 +130,16 @@ def own_network(name: str) -> OwnNetwork:
         raise NetworkError(f"MODEL={name} names no function of that file; {HOW}")
     if not Path(path).is_file():
         raise NetworkError(f"MODEL={name}: there is no file {path}; {HOW}")
+    _asked_for.add(Path(path).resolve())
     return _loaded(name, Path(path).resolve(), function)
+
+
+_asked_for: set[Path] = set()
+
+
+def is_asked_for(name: str) -> bool:
+    """Whether an own network's file was named in this process before; one that only a weights file names is not executed."""
+    return Path(name.rpartition(":")[0]).resolve() in _asked_for
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # What FINN builds and bitloop's networks are made of, too, but a search cannot cost in a user's network so far, as
 # hls.cost has no node for it: taken out here as soon as it has. "tail" is a bias or a norm of the last layer.
-NOT_COSTED = frozenset({"padding", "depthwise", "mean", "tail"})
+NOT_COSTED = frozenset({"padding", "depthwise", "mean"})
 
 _ACTIVATION = (
     "what layers hand on are unsigned integers behind a ReLU, found with thresholds",

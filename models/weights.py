@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.data import SearchSplits
 from models.errors import WeightsError
 from models.files import whole_file
-from models.own_network import is_own, plain_name
+from models.own_network import is_asked_for, is_own, plain_name
 from models.policy import BitPolicy
 from models.quant import set_bits
 from models.registry import ModelInfo, get_model
@@ -164,6 +164,8 @@ def read_pretrained(path: Path) -> Pretrained:
         if content.pop("format") != FORMAT:
             raise WeightsError(f"{path} is not of format {FORMAT}; {remedy}")
         weights = Pretrained(**content)
+        if is_own(weights.model) and not is_asked_for(weights.model):
+            raise WeightsError(f"they belong to {weights.model}, which was not asked for and is not executed for their sake")
         weights.network()
     except WeightsError:
         raise

@@ -456,8 +456,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "two inputs": (TwoInputs, "", r"^TwoInputs\.forward takes x, y; it is to take images alone"),
     "in other rows": (Halves, "view", "makes 200 of 4x10x10, in 4 rows for 2 images; only flattening"),
     "a function": (HiddenSigmoid, "sigmoid", rf"^sigmoid\(\) in forward {PLACE} cannot be built: {ACTIVATION}"),
-    "bias last": (lambda: S(C(1, 4, 3), R(), nn.Flatten(), L(400, 3)), "3", "say bias=False there"),
-    "norm last": (lambda: S(*sequence(R()), nn.BatchNorm1d(3)), "3", "it is the last layer and has a norm, .*; leave it out"),
     "padded": (lambda: sequence(R(), C(4, 4, 3, padding=1), R()), "2", "its padding is 1, .*; leave padding at 0"),
     "depthwise": (lambda: sequence(R(), C(4, 4, 1, groups=4), R()), "2", "it has 4 groups, .*; let groups be 1$"),
     "mean": (lambda: sequence(R(), nn.AdaptiveAvgPool2d(1), n=4), "2", "averages are not built so far"),
