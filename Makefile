@@ -30,7 +30,7 @@ help: ## print the targets
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: MODEL=cnv|tfc BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
+	@echo "  variables: MODEL=cnv|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
 	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
 
 setup: $(STAMP) ## make .venv, once

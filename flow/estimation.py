@@ -23,6 +23,7 @@ from hls.finn_backend import estimate_with_flow
 from hls.types import Estimate
 from models.policy import BitPolicy
 from models.registry import get_model
+from models.stand_in import noise_splits
 
 ANY_FPS = 1e-9  # an estimate has no frame rate to reach
 
@@ -32,7 +33,11 @@ def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:
     settings.check()
     model = get_model(settings.model)
     constraint = Constraint(get_board(settings.board), settings.min_fps or ANY_FPS, settings.max_utilisation)
-    splits = find_splits(model, settings.dataset, settings.data_dir, listener).for_search()
+    if settings.dataset == "auto" and not model.dataset:
+        listener.note(f"{model.name} comes without a data set: its activations are calibrated on noise")
+        splits = noise_splits(model).for_search()
+    else:
+        splits = find_splits(model, settings.dataset, settings.data_dir, listener).for_search()
     weights = find_weights(model, splits, None, settings.seed)
     if weights is None:
         listener.note(f"no weights of {model.name} on {splits.dataset}: accumulators are sized for untrained ones")

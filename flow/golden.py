@@ -57,7 +57,7 @@ def read_golden(path: Path) -> GoldenSet:
         RunDirectoryError: missing, damaged, or not a golden set.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             found = GoldenSet(file["pixels"], file["labels"], file["logits"])
         if found.pixels.dtype != np.uint8 or found.pixels.ndim != 4 or found.logits.ndim != 2:
             raise ValueError("its arrays are not images and logits")

@@ -88,6 +88,7 @@ def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Liste
     settings.check()
     prepare_process(settings.n_threads)
     model = get_model(settings.model)
+    model.check_dataset(settings.dataset)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
     path = out or shipped_path(model.name, splits.dataset)
     if path.is_dir():
@@ -130,6 +131,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     if dataset == "auto" and run.identity.get("MODEL") == model.name:
         dataset = str(run.identity.get("DATASET", dataset))  # what "auto" came to when the run began
     run.check(_identity(settings, dataset, constraint))
+    model.check_dataset(dataset)
     splits = find_splits(model, dataset, settings.data_dir, listener)
     identity = _identity(settings, splits.dataset if dataset == "auto" else dataset, constraint)
     if splits.dataset != identity["DATASET"]:
@@ -256,6 +258,7 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     prepare_process(settings.n_threads)
     policy = read_policy(run / "policy.json")
     model = get_model(settings.model)
+    model.check_dataset(settings.dataset)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
     weights = find_weights(model, splits.for_search(), run / "pretrained.pt", settings.seed)
     if weights is None:

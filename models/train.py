@@ -245,13 +245,11 @@ def calibrate(network: nn.Module, images: ImageSet, n_act_images: int = 250, nor
     network.train(norms).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = scale_images(few.x.to(device_of(network)))
     for module in network.children():
-        found = quant.act_quantizers(module)
-        for act in found:
+        for act in quant.act_quantizers(module):  # one after the other: in a block with a sum the first decides on the rest
             act.observed = []
-        y = module(x)
-        for act in found:
+            module(x)
             seen, act.observed = act.observed or [], None
             act.calibrate(torch.cat(seen))
-        x = module(x) if found else y
+        x = module(x)
     if norms:
         reestimate_norms(network, images)
