@@ -178,6 +178,15 @@ class TestFolding:
         own = Resources(lut=found.resources.lut, ff=1, bram18=found.resources.bram18, dsp=found.resources.dsp)
         assert tfc.estimator.estimate(policy, own).bottleneck_cycles == found.bottleneck_cycles
 
+    def test_four_bits_of_cnv_fit_where_there_is_room(self, cnv: Case) -> None:
+        """Its weights alone fill more than the block RAM of a 7z020: nothing fits 85 % of it, something does 95 %."""
+        policy, capacity = cnv.network.uniform(4), PYNQ_Z2.capacity
+        nothing, proven = cnv.estimator.foldings.fastest_and_proof(policy, LIMITS)
+        assert not nothing.resources <= LIMITS
+        assert proven
+        room = Resources(*(0.95 * n for n in (capacity.lut, capacity.ff, capacity.bram18, capacity.dsp)))
+        assert cnv.estimator.estimate(policy, room).resources <= room
+
     def test_streams_have_one_width_at_both_ends(self, cnv: Case) -> None:
         policy = cnv.network.random_policy(random.Random(1))
         sections = [s for i, key in enumerate(layer_keys(policy)) for s in cnv.tables.sections(i, key)]
