@@ -24,7 +24,7 @@ from models.probe import probe_layers
 from models.registry import get_model
 from models.train import Recipe, accuracy, calibrate, train
 
-OUT = Path("runs/bench-accuracy")
+OUT = Path(__file__).with_name("measured")
 PUBLISHED = {
     ("tfc", 1, 1): 93.17, ("tfc", 1, 2): 94.79, ("tfc", 2, 2): 96.60,
     ("sfc", 1, 1): 97.81, ("sfc", 1, 2): 98.31, ("sfc", 2, 2): 98.66,
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_process(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    kept = OUT / f"{arguments.dataset}.jsonl"
+    kept = OUT / f"accuracy-{arguments.dataset}.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines() if line.endswith("}")] if kept.exists() else []
     bits = [tuple(map(int, b.split("/"))) for b in arguments.bits.split(",")]
     for model in arguments.models.split(","):

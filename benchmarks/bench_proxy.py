@@ -1,6 +1,6 @@
 """Which reward ranks policies as a long retraining does, and what each costs.
 
-    make bench-proxy               (hours; goes on where it stopped: runs/bench-proxy/<model>-<data set>.jsonl)
+    make bench-proxy               (hours; goes on where it stopped: benchmarks/measured/)
 
 Half of the policies have bits drawn from 1 to 8, half from 2 to 4, where they are alike and hard to tell apart. Every
 reward of every policy is measured with every seed on the search split; the seed draws calibration images, the order of
@@ -33,7 +33,7 @@ from models.probe import probe_layers
 from models.registry import get_model
 from models.train import Recipe, accuracy, calibrate, train
 
-OUT = Path("runs/bench-proxy")
+OUT = Path(__file__).with_name("measured")
 N_CALIBRATION = 1000
 BOOTSTRAPS = 500
 
@@ -186,7 +186,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_process(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    kept = OUT / f"{arguments.model}-{arguments.dataset}.jsonl".replace(":", "-")
+    kept = OUT / f"proxy-{arguments.model}-{arguments.dataset}.jsonl".replace(":", "-")
     if not arguments.report:
         measure(arguments.model, arguments.dataset, arguments.policies, arguments.seeds, arguments.long, kept)
     report(kept)
