@@ -11,11 +11,10 @@ bitloop's reads 8 bits).
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
-from benchmarks.float_weights import float_weights
+from benchmarks.kept import add_line, float_weights, read_lines
 from flow.config import default_data_dir
 from models.data import load_splits
 from models.device import prepare_process, resolve_device
@@ -45,7 +44,7 @@ def main() -> None:
     prepare_process(1)
     OUT.mkdir(parents=True, exist_ok=True)
     kept = OUT / f"accuracy-{arguments.dataset}.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines() if line.endswith("}")] if kept.exists() else []
+    rows = read_lines(kept)
     bits = [tuple(map(int, b.split("/"))) for b in arguments.bits.split(",")]
     for model in arguments.models.split(","):
         info = get_model(model)
@@ -66,8 +65,7 @@ def main() -> None:
                         "cpu_s": round(time.process_time() - begun),
                     }
                 )  # fmt: skip
-                with kept.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+                add_line(kept, rows[-1])
                 print(rows[-1], flush=True)
     print(f"{arguments.dataset}, test accuracy: mean (least to most) over seeds; published")
     for model, weight, act in dict.fromkeys((r["model"], r["weight"], r["act"]) for r in rows):

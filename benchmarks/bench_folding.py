@@ -27,7 +27,7 @@ from flow.progress import SilentListener
 from hls.errors import FoldingError
 from hls.exact import least_share
 from hls.finn_backend import set_foldings
-from hls.options import layer_keys
+from hls.options import layer_keys, steps_of
 from hls.types import Estimate, Implementation
 from models.policy import BitPolicy
 
@@ -63,7 +63,7 @@ def best_of_set_folding(evaluator: Evaluator, policy: BitPolicy) -> float:
 def gap(evaluator: Evaluator, policy: BitPolicy, found: Estimate, time_limit_s: float) -> str:
     """What HiGHS says of the frame rates above the one found."""
     tables, limits = evaluator.tables, evaluator.constraint.limits
-    steps = [o for i, k in enumerate(layer_keys(policy)) for s in tables.sections(i, k) for way in s for o in way]
+    steps = [o for i, key in enumerate(layer_keys(policy)) for o in steps_of(tables.sections(i, key))]
     faster = [c for c in np.unique(np.concatenate([o.cycles for o in steps])).tolist() if c < found.bottleneck_cycles]
     best = found.bottleneck_cycles
     for cycles in reversed(faster):

@@ -12,7 +12,6 @@ policies, the difference to the long retraining's own correlation (the ceiling t
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Iterator
@@ -23,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.float_weights import float_weights
+from benchmarks.kept import add_line, float_weights, read_lines
 from flow.config import default_data_dir
 from flow.evaluator import RETRAINING
 from models.data import load_splits
 from models.device import prepare_process
+from models.own_network import plain_name
 from models.policy import BitPolicy
 from models.probe import probe_layers
 from models.registry import get_model
@@ -90,7 +90,7 @@ def measure(model: str, dataset: str, n_policies: int, seeds: int, long: int, ke
         f"{model} on {dataset}: float {accuracy(teacher, splits.search):.2%} on {len(splits.search):,} search images",
         flush=True,
     )
-    done = {(r["policy"], r["seed"], r["reward"]) for r in read(kept)}
+    done = {(r["policy"], r["seed"], r["reward"]) for r in read_lines(kept)}
     network = weights.quantized(BitPolicy.uniform(specs, 8, 8))
     every = policies(specs, n_policies)
     for seed in range(seeds):
@@ -115,17 +115,8 @@ def measure(model: str, dataset: str, n_policies: int, seeds: int, long: int, ke
                 }  # fmt: skip
                 if reward.name == "long":
                     line["test"] = accuracy(network, splits.test)
-                with kept.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                add_line(kept, line)
             print(f"seed {seed}, policy {number + 1} of {n_policies}", flush=True)
-
-
-def read(kept: Path) -> list[dict[str, object]]:
-    """The measurements of a file; a last line cut short is left out."""
-    if not kept.exists():
-        return []
-    lines = kept.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def correlations(rows: list[dict[str, object]], picked: NDArray[np.int64], names: list[str]) -> dict[str, float]:
@@ -152,7 +143,7 @@ def groups(n: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 def report(kept: Path) -> None:
     """Print what was measured, of the policies that have everything."""
-    rows = read(kept)
+    rows = read_lines(kept)
     names = list(dict.fromkeys(str(r["reward"]) for r in rows))
     n_seeds = len({r["seed"] for r in rows})
     whole = [p for p in {int(str(r["policy"])) for r in rows} if sum(r["policy"] == p for r in rows) == n_seeds * len(names)]
@@ -186,7 +177,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_process(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    kept = OUT / f"proxy-{arguments.model}-{arguments.dataset}.jsonl".replace(":", "-")
+    kept = OUT / f"proxy-{plain_name(arguments.model)}-{arguments.dataset}.jsonl"
     if not arguments.report:
         measure(arguments.model, arguments.dataset, arguments.policies, arguments.seeds, arguments.long, kept)
     report(kept)

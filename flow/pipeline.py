@@ -15,7 +15,7 @@ from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
 from flow.errors import RunDirectoryError, SettingsError
 from flow.evaluator import Evaluator
-from flow.handover import hand_over
+from flow.handover import HandedOver, hand_over
 from flow.policy_file import read_policy
 from flow.progress import Listener
 from flow.report import Outcome, UniformResult, estimate_document, policy_document, summary
@@ -214,14 +214,8 @@ def _finish(
     """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down."""
     uniform = _uniform_results(evaluator, listener)
     policy = found.best.policy
-    checkpoint = run / f"retraining-{policy.digest}.pt"
-    network, _ = evaluator.retrain(
-        policy,
-        evaluator.final_effort(settings.final_images),
-        checkpoint,
-        lambda done, total, detail: listener.advance("final retraining", done, total, detail),
-    )
-    left = hand_over(run, splits, evaluator, policy, network)
+    effort = evaluator.final_effort(settings.final_images)
+    left, _ = _retrained(run, splits, evaluator, policy, effort, "final retraining", listener)
     done = replace(
         found,
         estimate=left.estimate,
@@ -231,8 +225,23 @@ def _finish(
     )
     write_json(run / "policy.json", policy_document(done))
     write_text(run / "summary.md", summary(done))
-    checkpoint.unlink(missing_ok=True)
+    _checkpoint(run, policy).unlink(missing_ok=True)
     return done
+
+
+def _checkpoint(run: RunDirectory, policy: BitPolicy) -> Path:
+    """Where the retraining of a policy is gone on from; it is of no more use when all results are written."""
+    return run / f"retraining-{policy.digest}.pt"
+
+
+def _retrained(
+    run: RunDirectory, splits: Splits, evaluator: Evaluator, policy: BitPolicy, effort: Effort, work: str, listener: Listener
+) -> tuple[HandedOver, Converged]:
+    """Retrain a policy, or go on with it, and write what it leaves; `work` is what the listener is told of."""
+    network, ended = evaluator.retrain(
+        policy, effort, _checkpoint(run, policy), lambda done, total, detail: listener.advance(work, done, total, detail)
+    )
+    return hand_over(run, splits, evaluator, policy, network), ended
 
 
 def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: Listener) -> tuple[dict[str, Any], Converged]:
@@ -268,17 +277,13 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     device = resolve_device(settings.device)
     evaluator = Evaluator(weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device)
     policy.check_against(evaluator.specs)
-    checkpoint = run / f"retraining-{policy.digest}.pt"
-    network, ended = evaluator.retrain(
-        policy, effort, checkpoint, lambda done, most, detail: listener.advance("retraining", done, most, detail)
-    )
-    left = hand_over(run, splits, evaluator, policy, network)
+    left, ended = _retrained(run, splits, evaluator, policy, effort, "retraining", listener)
     document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
     document |= estimate_document(left.estimate, constraint, policy)
     document["accuracy"] |= {"final_search": left.search_accuracy, "final_test": left.test_accuracy}
     document["retraining"] = {"epochs": ended.n_epochs, "best_epoch": ended.best_epoch, **asdict(effort)}
     write_json(run / "policy.json", document)
-    checkpoint.unlink(missing_ok=True)
+    _checkpoint(run, policy).unlink(missing_ok=True)
     return document, ended
 
 

@@ -106,6 +106,7 @@ class _Space:
         self._exact = exact
         self._trellis = (part.rows, part.offsets, *layout.arrays)
         self._limits, self._around = as_array(limits), as_array(around)
+        self._prices = directions(self._limits)
         offsets = part.offsets
         self._end, self._n_widths = int(offsets[-2]), int(offsets[-1])
         costs = layout.arrays[0]
@@ -117,7 +118,7 @@ class _Space:
 
         None where there is none: within the limits, or as fast.
         """
-        swept = self._sweep(max_cycles, directions(self._limits))
+        swept = self._sweep(max_cycles, self._prices)
         if swept is None:
             return None
         best, lowest = swept, 0.0

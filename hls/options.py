@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -96,6 +96,11 @@ class Options:
 
 Section = Sequence[Sequence[Options]]
 """A part of the pipeline that can be built in several ways, each a run of steps; all read and hand on the same."""
+
+
+def steps_of(sections: Iterable[Section]) -> list[Options]:
+    """Every step of some sections, in all the ways they can be built."""
+    return [options for section in sections for way in section for options in way]
 
 
 def act_type(bits: int | None, weight_bits: int) -> str:

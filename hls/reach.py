@@ -23,7 +23,7 @@ from boards.board import Resources
 from hls.cost import CostTables
 from hls.folding import as_array, directions, shares
 from hls.kernels import Floats, passed, sweep, within
-from hls.options import LayerKey, keys_of
+from hls.options import LayerKey, keys_of, steps_of
 from hls.trellis import Layout, Part
 from models.policy import MAX_BITS, MIN_BITS, LayerBits
 
@@ -224,7 +224,7 @@ def fewest_cycles(tables: CostTables, limits: Resources) -> int | None:
         for w in WIDTHS
         for act_in in (WIDTHS if layer else (None,))
     ]
-    steps = [o for layer, key in keys for section in tables.sections(layer, key) for way in section for o in way]
+    steps = [o for layer, key in keys for o in steps_of(tables.sections(layer, key))]
     candidates = np.unique(np.concatenate([o.cycles for o in steps]))
     low, high = 0, len(candidates)
     while low < high:

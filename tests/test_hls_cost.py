@@ -22,7 +22,7 @@ from hls.exact import least_share
 from hls.finn_backend import estimate_with_flow, set_foldings
 from hls.finn_operators import HardwareGraph
 from hls.legal import divisors
-from hls.options import LayerKey, Options, layer_keys
+from hls.options import LayerKey, layer_keys, steps_of
 from hls.types import Estimate, Implementation
 from models.policy import BitPolicy, LayerBits
 from tests.networks import Network
@@ -53,11 +53,6 @@ class Case:
         folding, implementations = self.tables.draw_design(policy, rng, implementations)
         flow = estimate_with_flow(onnx, PYNQ_Z2, folding=folding, implementations=implementations)
         return self.estimator.foldings.at(policy, folding, implementations), flow
-
-
-def steps_of(tables: CostTables, layer: int, key: LayerKey) -> list[Options]:
-    """Every step of a layer in all the ways it can be built."""
-    return [o for section in tables.sections(layer, key) for way in section for o in way]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +137,7 @@ class TestFolding:
                 key = LayerKey(
                     rng.randint(1, 8), rng.randint(1, 8) if layer else None, rng.randint(1, 8) if layer < 8 else None
                 )
-                for options in steps_of(cnv.tables, layer, key):
+                for options in steps_of(cnv.tables.sections(layer, key)):
                     for i in rng.sample(range(len(options.cycles)), min(20, len(options.cycles))):
                         nodes = [cnv.tables._figures_of(op) for op in options.nodes_of(i)]
                         used = sum((n.resources for n in nodes), Resources())
@@ -157,7 +152,7 @@ class TestFolding:
         one, two = (LayerKey(weight, 4, 4) for weight in (1, 2))
         orders = [tfc.tables.with_weights(tfc.tables._units._integer_weights) for _ in range(2)]
         costs = [
-            {key: [o.lut.tolist() for o in steps_of(tables, 1, key)] for key in keys}
+            {key: [o.lut.tolist() for o in steps_of(tables.sections(1, key))] for key in keys}
             for tables, keys in zip(orders, [(one, two), (two, one)], strict=True)
         ]
         assert costs[0] == costs[1]
@@ -197,7 +192,7 @@ class TestFolding:
 
     def test_obeys_finns_rules(self, tfc: Case) -> None:
         for key in (LayerKey(1, None, 1), LayerKey(8, None, 8), LayerKey(8, 8, 8)):
-            for unit in steps_of(tfc.tables, 0 if key.act_in is None else 1, key):
+            for unit in steps_of(tfc.tables.sections(0 if key.act_in is None else 1, key)):
                 assert (np.diff(unit.cycles) >= 0).all()
                 for op in (unit.nodes_of(i)[0] for i in range(len(unit.cycles))):
                     if op.op_type.startswith("MVAU"):
@@ -218,7 +213,7 @@ class TestFolding:
             policy = case.network.random_policy(random.Random(seed), high=3)
             found = case.estimator.foldings.fastest(policy, LIMITS)
             assert found.resources <= LIMITS
-            steps = [o for i, k in enumerate(layer_keys(policy)) for o in steps_of(case.tables, i, k)]
+            steps = [o for i, k in enumerate(layer_keys(policy)) for o in steps_of(case.tables.sections(i, k))]
             cycles = np.unique(np.concatenate([o.cycles for o in steps]))
             (faster,) = cycles[cycles < found.bottleneck_cycles][-1:]
             here = least_share(case.tables, policy, LIMITS, found.bottleneck_cycles)

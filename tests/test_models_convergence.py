@@ -7,26 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.augmentation import Augmentation
 from models.convergence import Converged, Effort, converge
 from models.data import ImageSet
 from models.errors import WeightsError
 from models.train import Recipe, accuracy, calibrate, predict
-from tests.tiny import tiny_images, tiny_network, uniform
+from tests.tiny import equal, state, tiny_images, tiny_network, uniform
 
 RECIPE = Recipe(n_images=1, batch_size=16, lr=0.05, augmentation=Augmentation(shift_px=1))
 EFFORT = Effort(max_epochs=6, patience_epochs=6)
 TRAIN, HELD_OUT = tiny_images(70), tiny_images(50, seed=1)
-
-
-def state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def retrained(checkpoint: Path | None = None, effort: Effort = EFFORT, **told: object) -> tuple[nn.Sequential, Converged]:

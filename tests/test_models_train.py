@@ -25,17 +25,9 @@ from models.train import (
     scale_images,
     train,
 )
-from tests.tiny import tiny_images, tiny_network, uniform
+from tests.tiny import equal, state, tiny_images, tiny_network, uniform
 
 SHORT = Recipe(n_images=160, batch_size=32, lr=0.05, augmentation=Augmentation(flip=True, shift_px=1))
-
-
-def state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # --- training ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from models import weights
 from models.augmentation import Augmentation
@@ -30,6 +29,7 @@ from models.weights import (
     write_state,
 )
 from tests.bomb import Bomb
+from tests.tiny import equal
 
 REMEDY = "make it anew with `make pretrain` or remove it"
 
@@ -47,10 +47,6 @@ def info() -> ModelInfo:
 @pytest.fixture(scope="module")
 def pretrained(info: ModelInfo, splits: Splits) -> Pretrained:
     return pretrain(info, splits.for_search(), seed=3)
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # --- pretraining -------------------------------------------------------------------------------------------------

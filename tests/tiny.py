@@ -50,3 +50,13 @@ def tiny_images(n: int = 64, seed: int = 0) -> ImageSet:
 def noise(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:
     """Normally distributed values."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def state(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's state."""
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two states are the same, bit for bit and in the same order."""
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)

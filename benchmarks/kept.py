@@ -1,21 +1,37 @@
-"""Float weights for a benchmark."""
+"""What long benchmarks keep to go on from: float weights and measurements, a line each."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from models.data import Splits
 from models.device import resolve_device
+from models.own_network import plain_name
 from models.registry import get_model
 from models.weights import Pretrained, pretrain, read_pretrained, shipped_weights, write_pretrained
 
 
 def float_weights(model: str, splits: Splits, folder: Path) -> Pretrained:
     """Those that ship, else those an earlier run kept in a folder, else new ones, kept there."""
-    kept = folder / f"{model}-{splits.dataset}.pt".replace(":", "-")
+    kept = folder / f"{plain_name(model)}-{splits.dataset}.pt"
     for path in (shipped_weights(model, splits.dataset), kept):
         if path is not None and path.exists():
             return read_pretrained(path)
     weights = pretrain(get_model(model), splits.for_search(), device=resolve_device())
     write_pretrained(weights, kept)
     return weights
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The measurements of a file, none where there is none; a last line cut short is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def add_line(path: Path, measured: dict[str, Any]) -> None:
+    """Add a measurement to a file."""
+    with path.open("a") as file:
+        file.write(json.dumps(measured) + "\n")
