@@ -25,7 +25,6 @@ from flow.constraint import Constraint
 from flow.estimation import estimator_of
 from flow.progress import SilentListener
 from hls.finn_backend import estimate_with_flow
-from hls.options import layer_keys
 from hls.reach import Reach
 from models.policy import BitPolicy, LayerBits
 
@@ -70,7 +69,7 @@ def main() -> None:
     folding.fastest(BitPolicy.uniform(evaluator.specs, 2, 2), limits)  # compiles the search, once on a machine
     first = [seconds(partial(folding.fastest, p, limits)) for p in policies]
     again = [seconds(partial(folding.fastest, p, limits)) for p in policies]
-    keys = [(i, key) for p in policies for i, key in enumerate(layer_keys(p))]
+    keys = [(i, key) for p in policies for i, key in enumerate(tables.topology.keys(p.values()))]
     look_ups = [seconds(partial(tables.sections, i, key)) for i, key in keys]
     constraint = Constraint(board, 1000 if arguments.model == "cnv" else 500_000, 0.85)
     reach = Reach(tables, limits, constraint.max_cycles)

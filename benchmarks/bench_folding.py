@@ -27,7 +27,7 @@ from flow.progress import SilentListener
 from hls.errors import FoldingError
 from hls.exact import least_share
 from hls.finn_backend import set_foldings
-from hls.options import layer_keys, steps_of
+from hls.options import steps_of
 from hls.types import Estimate, Implementation
 from models.policy import BitPolicy
 
@@ -37,7 +37,7 @@ TARGETS_FPS = [int(t) for t in np.geomspace(20, 8000, 60)]
 def finns_implementations(evaluator: Evaluator, policy: BitPolicy) -> list[Implementation]:
     """What FINN picks where thresholds are apart: RTL from four bits of weights and activations on, if it can."""
     chosen = []
-    for i, key in enumerate(layer_keys(policy)):
+    for i, key in enumerate(evaluator.tables.topology.keys(policy.values())):
         wide = key.weight >= 4 and (key.act_in or 8) >= 4
         chosen.append(Implementation.RTL if wide and evaluator.tables.has_rtl(i, key) else Implementation.HLS_APART)
     return chosen
@@ -63,7 +63,7 @@ def best_of_set_folding(evaluator: Evaluator, policy: BitPolicy) -> float:
 def gap(evaluator: Evaluator, policy: BitPolicy, found: Estimate, time_limit_s: float) -> str:
     """What HiGHS says of the frame rates above the one found."""
     tables, limits = evaluator.tables, evaluator.constraint.limits
-    steps = [o for i, key in enumerate(layer_keys(policy)) for o in steps_of(tables.sections(i, key))]
+    steps = [o for i, key in enumerate(tables.topology.keys(policy.values())) for o in steps_of(tables.sections(i, key))]
     faster = [c for c in np.unique(np.concatenate([o.cycles for o in steps])).tolist() if c < found.bottleneck_cycles]
     best = found.bottleneck_cycles
     for cycles in reversed(faster):

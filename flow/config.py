@@ -31,6 +31,11 @@ def default_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
+def environment() -> dict[str, str]:
+    """The environment, for what looks for tools in it or starts them with it."""
+    return dict(os.environ)
+
+
 class SearchSettings(BaseModel):
     """What a search is asked to do.
 
@@ -60,7 +65,7 @@ class SearchSettings(BaseModel):
     seed: int = 0
     min_fps: float | None = None
     max_utilisation: float = DEFAULT_MAX_UTILISATION
-    retrain_images: int = 2048
+    retrain_images: int = 4096
     final_images: int = 50_000
     threads: int | None = None
     device: str = "auto"

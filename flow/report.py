@@ -121,7 +121,7 @@ def _percent(share: float | None) -> str:
 
 def _layer_rows(o: Outcome) -> list[list[object]]:
     cycles, used = o.estimate.cycles_per_layer(), o.estimate.resources_per_layer()
-    unit = {n.layer: n.folding for n in o.estimate.nodes if n.op_type.startswith("MVAU")}
+    unit = {n.layer: n.folding for n in o.estimate.nodes if n.op_type.startswith(("MVAU", "VVAU"))}
     built = dict(zip(o.best.policy, o.estimate.implementations, strict=True))
     slowest = max(cycles.values())
     rows: list[list[object]] = []

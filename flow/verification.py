@@ -14,7 +14,9 @@ from flow.golden import read_golden
 from flow.policy_file import read_policy
 from hls.finn_execution import answers
 from hls.types import Implementation
-from hls.verify import Verdict, verdicts
+from hls.verify import Verdict, quantizers, verdicts
+from models.probe import probe_layers
+from models.registry import get_model
 
 
 def verify_run(path: Path, n_images: int) -> list[Verdict]:
@@ -32,13 +34,15 @@ def verify_run(path: Path, n_images: int) -> list[Verdict]:
     document = json.loads((path / "policy.json").read_text(encoding="utf-8"))
     try:
         board = get_board(str(document["board"]))
+        model = get_model(str(document["model"]))
         built = [Implementation(document["implementations"][name]) for name in policy]
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{path / 'policy.json'} does not say what every layer is built as ({error})") from error
     if not (path / "model.onnx").is_file():
         raise RunDirectoryError(f"RUN={path} has no model.onnx yet; let make search finish, or make retrain RUN={path}")
     golden = read_golden(path / "golden.npz").first(n_images)
-    return verdicts(list(policy), golden.logits, answers(path / "model.onnx", board, golden.pixels, built))
+    names = quantizers(probe_layers(model.build(), model.input_shape))
+    return verdicts(names, golden.logits, answers(path / "model.onnx", board, golden.pixels, built))
 
 
 def verdict_table(found: list[Verdict]) -> Table:

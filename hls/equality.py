@@ -8,18 +8,20 @@ from hls.types import Estimate, NodeEstimate
 def differences(mine: Estimate, finn: Estimate) -> list[str]:
     """Every figure in which an estimate differs from FINN's, one line each; none where they are equal.
 
-    Compared node by node: name, class, cycles, LUT, block RAM, DSP and folding. FINN's folding has more
+    Compared node by node: name, class, what it reads, cycles, LUT, block RAM, DSP and folding. FINN's folding has more
     attributes than ours; those we chose must be there. Corrections are not compared: FINN has none.
     """
     if len(mine.nodes) != len(finn.nodes):
         return [f"{len(mine.nodes)} nodes in the tables, {len(finn.nodes)} in FINN's flow"]
-    return [line for a, b in zip(mine.nodes, finn.nodes, strict=True) for line in _node_differences(a, b)]
+    by_name = {n.node: n for n in finn.nodes}
+    lines = [f"{n.node} is not in FINN's flow" for n in mine.nodes if n.node not in by_name]
+    return lines + [line for n in mine.nodes if n.node in by_name for line in _node_differences(n, by_name[n.node])]
 
 
 def _node_differences(a: NodeEstimate, b: NodeEstimate) -> list[str]:
     out = [
         f"{a.node} {what}: {getattr(a, what)} in the tables, {getattr(b, what)} in FINN's flow"
-        for what in ("node", "op_type", "cycles", "resources")
+        for what in ("op_type", "cycles", "resources", "sources")
         if getattr(a, what) != getattr(b, what)
     ]
     for name, value in a.folding.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -15,6 +15,7 @@ from hls.finn_backend import hardware_graph
 from hls.folding import FoldingSearch
 from hls.types import Estimate
 from models.policy import BitPolicy, LayerBits
+from models.spec import LayerSpec
 
 TABLES = "tables of FINN's operators"
 
@@ -54,35 +55,41 @@ class TableEstimator:
         return found
 
 
-def reference_policy(policy: BitPolicy) -> BitPolicy:
-    """The bits that a network's reference graph is exported with: those of `policy`, but its tail one-bit.
+def reference_policy(specs: Sequence[LayerSpec]) -> BitPolicy:
+    """The bits that a network's reference graph is exported with: 4, but its tail one-bit where it can be.
 
     Behind a last layer with one-bit weights and activations FINN appends a node that other bits do
     without; `CostTables` needs to see it once.
     """
-    *_, before, last = policy
-    return policy.replace(**{before: LayerBits(policy[before].weight, 1), last: LayerBits(1, None)})
+    policy = BitPolicy.uniform(specs, 4, 4)
+    last = specs[-1]
+    read = next((s for s in specs if s.name == last.source), None)
+    if read is None or read.min_act_bits > 1:
+        return policy
+    return policy.replace(**{read.name: LayerBits(policy[read.name].weight, 1), last.name: LayerBits(1, None)})
 
 
 def tabulate(
-    layers: BitPolicy,
+    specs: Sequence[LayerSpec],
     export: Callable[[BitPolicy, Path], None],
     integer_weights: Callable[[str, int], np.ndarray],
     board: Board,
+    top_k: int = 0,
 ) -> CostTables:
     """The cost tables of a network: FINN's flow runs once, about 8 s and 5 s more the first time in a process.
 
     Args:
-        layers: any policy of the network with at least two layers; its names and order count.
+        specs: the network's layers, in order.
         export: writes the network with given bits as QONNX.
         integer_weights: layer name and bits to its integer weights, (fan-in, outputs).
         board: gives part and clock.
+        top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
 
     Raises:
-        GraphError: FINN cannot convert the network, or it is not a chain of known nodes.
+        GraphError: FINN cannot convert the network, or it has nodes that cannot be costed.
     """
     with TemporaryDirectory(prefix="bitloop-tables-") as folder:
         onnx = Path(folder) / "reference.onnx"
-        export(reference_policy(layers), onnx)
-        graph = hardware_graph(onnx, board)
-    return CostTables(graph, list(layers), integer_weights, board.host_port_bits, board.family)
+        export(reference_policy(specs), onnx)
+        graph = hardware_graph(onnx, board, top_k)
+    return CostTables(graph, specs, integer_weights, board.host_port_bits, board.family)

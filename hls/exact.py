@@ -16,7 +16,6 @@ from boards.board import Resources
 from hls.cost import CostTables
 from hls.folding import as_array
 from hls.kernels import STEP
-from hls.options import layer_keys
 from hls.trellis import Layout
 from models.policy import BitPolicy
 
@@ -47,7 +46,7 @@ def least_share(
         time_limit_s: of the solver.
     """
     layout = Layout(tables, max_cycles)
-    part = layout.policy(layer_keys(policy))
+    part = layout.policy(tables.topology.keys(policy.values()))
     if part is None:
         return Exact(np.inf, np.inf)
     costs, ends, streams = layout.arrays
@@ -66,6 +65,8 @@ def least_share(
             amounts.append(np.stack([lut, np.zeros_like(lut), np.zeros_like(lut)], axis=1))
         whole.append(np.full(len(tails[-1]), kind == STEP))
     tail, head, used = np.concatenate(tails), np.concatenate(heads), np.concatenate(amounts)
+    there = np.isfinite(used).all(axis=1)
+    tail, head, used, steps = tail[there], head[there], used[there], np.concatenate(whole)[there]
     n, n_nodes = len(tail), int(offsets[-1])
     edges = np.arange(n)
     flow = coo_array(
@@ -78,7 +79,7 @@ def least_share(
     within = np.concatenate([used.T / limit[:, None], -np.ones((3, 1))], axis=1)  # the last variable is the share
     result = milp(
         np.concatenate([np.zeros(n), [1.0]]),
-        integrality=np.concatenate([*whole, [False]]).astype(int),
+        integrality=np.concatenate([steps, [False]]).astype(int),
         bounds=Bounds(0, np.concatenate([np.ones(n), [np.inf]])),
         constraints=[
             LinearConstraint(flow.tocsr(), supply, supply),

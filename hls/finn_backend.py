@@ -4,8 +4,7 @@ FINN writes environment variables, prints, and leaves results in files. Here two
 `hardware_graph`, the dataflow graph of a network as operators whose attributes are a plain dict; and
 `estimate_with_flow`, FINN's whole flow on one exported network, the reference for the tables.
 
-What a layer's unit is built as (`hls.types.Implementation`) is told to FINN node by node; without a
-word about it thresholds are merged into HLS units.
+What a layer's unit is built as is told to FINN node by node (`hls.finn_implementations`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from typing import Any
 
 from boards.board import Board, Resources
 from hls.errors import FoldingError, GraphError
-from hls.finn_operators import HardwareGraph, dict_backed, finn_steps, threshold_type
+from hls.finn_implementations import choose_styles, keep_bipolar, take_thresholds_apart, widen_thresholds
+from hls.finn_operators import HardwareGraph, dict_backed, finn_steps
 from hls.finn_streamlining import needs_own_order, streamline
 from hls.types import Estimate, Folding, Implementation, NodeEstimate
 
@@ -35,7 +35,6 @@ BEFORE_FOLDING = (
     "step_create_dataflow_partition",
     "step_specialize_layers",
 )
-_NOT_YET = "MultiThresholdOfItsUnit"  # a name that FINN's conversion of thresholds does not look for
 
 
 def _build_config(board: Board, out: Path) -> Any:
@@ -80,91 +79,6 @@ def _run_step(name: str, model: Any, config: Any) -> Any:
         raise GraphError(f"FINN's {name} failed: {type(error).__name__}: {error}") from error
 
 
-def _keep_bipolar(model: Any, implementations: Sequence[Implementation]) -> None:
-    """Undo FINN's widening of one-bit weights behind wide inputs to INT2, which doubles their memory.
-
-    RTL units know no one-bit weights: theirs stay INT2.
-    """
-    import numpy as np
-    from qonnx.core.datatype import DataType
-    from qonnx.custom_op.registry import getCustomOp
-
-    for node, implementation in _units(model, implementations):
-        op, weights = getCustomOp(node), model.get_initializer(node.input[1])
-        if (
-            implementation is not Implementation.RTL
-            and not op.get_nodeattr("binaryXnorMode")
-            and set(np.unique(weights)) <= {-1.0, 1.0}
-        ):
-            op.set_nodeattr("weightDataType", "BIPOLAR")
-            model.set_tensor_datatype(node.input[1], DataType["BIPOLAR"])
-
-
-def _units(model: Any, implementations: Sequence[Implementation]) -> list[tuple[Any, Implementation]]:
-    """The matrix units of a graph, each with what it is to be built as; merged HLS units where nothing is said."""
-    units = [node for node in model.graph.node if node.op_type.startswith("MVAU")]
-    if implementations and len(implementations) != len(units):
-        raise GraphError(f"{len(implementations)} implementations for the {len(units)} matrix units of the network")
-    return list(zip(units, implementations or [Implementation.HLS] * len(units), strict=True))
-
-
-def _take_thresholds_apart(model: Any, implementations: Sequence[Implementation]) -> None:
-    """Convert to nodes of their own the thresholds of the layers that are to have them apart.
-
-    FINN's own switch is for all layers or none. A one-bit activation's thresholds are scaled to ±1, which
-    FINN converts only as a part of a unit; apart, its operators read the bit as ±1 by the type alone.
-    """
-    from finn.transformation.fpgadataflow.convert_to_hw.thresholding import InferThresholdingLayer
-    from qonnx.custom_op.registry import getCustomOp
-
-    products = [node for node in model.graph.node if node.op_type in ("MatMul", "XnorPopcountMatMul")]
-    filters = [node.name for node in products if model.get_tensor_sparsity(node.input[1]) is not None]  # depthwise
-    units = [node.name for node in products if node.name not in filters]
-    built_as = dict(zip(units, implementations, strict=False)) | dict.fromkeys(filters, Implementation.HLS)
-    for node in model.graph.node:
-        if node.op_type != "MultiThreshold":
-            continue
-        product = model.find_producer(node.input[0])
-        implementation = built_as.get(product.name) if product is not None else None  # none: FINN takes it apart itself
-        if implementation is Implementation.HLS:
-            node.op_type = _NOT_YET
-        elif model.get_tensor_datatype(node.output[0]).name == "BIPOLAR":
-            op = getCustomOp(node)
-            op.set_nodeattr("out_scale", 1.0)
-            op.set_nodeattr("out_bias", 0.0)
-    modified = True
-    while modified:
-        _, modified = InferThresholdingLayer().apply(model)
-    for node in model.graph.node:
-        if node.op_type == _NOT_YET:
-            node.op_type = "MultiThreshold"
-
-
-def _choose_styles(model: Any, implementations: Sequence[Implementation]) -> None:
-    """Tell FINN which units are RTL; left alone it decides by bits."""
-    from qonnx.custom_op.registry import getCustomOp
-
-    for node, implementation in _units(model, implementations):
-        getCustomOp(node).set_nodeattr("preferred_impl_style", "rtl" if implementation is Implementation.RTL else "hls")
-
-
-def _widen_thresholds(model: Any) -> None:
-    """Store thresholds apart one bit wider than what they are compared with, whatever their values.
-
-    FINN rounds and clips them to that range (RoundAndClipThresholds) and then takes the fewest bits the
-    values leave: with this a design does not depend on the last of a training's digits.
-    """
-    from qonnx.core.datatype import DataType
-    from qonnx.custom_op.registry import getCustomOp
-
-    for node in model.graph.node:
-        if node.op_type.startswith("Thresholding"):
-            op = getCustomOp(node)
-            name = threshold_type(op.get_nodeattr("inputDataType"))
-            op.set_nodeattr("weightDataType", name)
-            model.set_tensor_datatype(node.input[1], DataType[name])
-
-
 def _feed_integers(model: Any) -> None:
     """Let the accelerator read the image as integers: its quantizer becomes a mere scale.
 
@@ -191,6 +105,23 @@ def _feed_integers(model: Any) -> None:
         model.set_tensor_datatype(tensor, DataType[f"{'' if signed else 'U'}INT{bits:.0f}"])
 
 
+def _with_top_k(model: Any, k: int) -> Any:
+    """The graph with the choice of the best classes behind it; a positive scale before that makes no difference any more.
+
+    Raises:
+        GraphError: there are fewer classes.
+    """
+    from qonnx.transformation.infer_shapes import InferShapes
+    from qonnx.transformation.insert_topk import InsertTopK
+
+    n_classes = int(model.get_tensor_shape(model.graph.output[0].name)[-1])
+    if not 1 <= k <= n_classes:
+        raise GraphError(
+            f"the best {k} of {n_classes} classes are asked for; allowed are 1 to {n_classes}, and 0 for the logits"
+        )
+    return model.transform(InsertTopK(k=k)).transform(InferShapes())
+
+
 def read_model(onnx: Path) -> Any:
     """A QONNX file.
 
@@ -207,7 +138,7 @@ def read_model(onnx: Path) -> Any:
 
 
 def dataflow_model(
-    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (),
+    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (), top_k: int = 0,
     on_step: Callable[[str, Any], None] | None = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """FINN's dataflow graph of a QONNX file before folding, and the build configuration.
@@ -217,6 +148,7 @@ def dataflow_model(
         board: gives part and clock.
         out: a folder for what FINN leaves behind.
         implementations: of every layer, in order; merged HLS units without it.
+        top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits.
         on_step: called after every step of FINN's with its name and the graph.
     """
     config = _build_config(board, out)
@@ -224,39 +156,46 @@ def dataflow_model(
     _feed_integers(model)
     for name in BEFORE_FOLDING:
         if name == "step_convert_to_hw" and implementations:
-            _take_thresholds_apart(model, implementations)
+            take_thresholds_apart(model, implementations)
         if name == "step_specialize_layers":
-            _choose_styles(model, implementations)
+            choose_styles(model, implementations)
         model = _run_step(name, model, config)
+        if name == "step_tidy_up" and top_k:
+            model = _with_top_k(model, top_k)
         if name == "step_minimize_bit_width_initial":
-            _keep_bipolar(model, implementations)
+            keep_bipolar(model, implementations)
         if on_step is not None:
             on_step(name, model)
-    _widen_thresholds(model)
+    widen_thresholds(model)
     return model, config
 
 
-def hardware_graph(onnx: Path, board: Board) -> HardwareGraph:
+def hardware_graph(onnx: Path, board: Board, top_k: int = 0) -> HardwareGraph:
     """FINN's dataflow graph of a QONNX file. About 12 s the first time in a process, 6 s after.
 
+    Args:
+        onnx: the file.
+        board: gives part and clock.
+        top_k: see `dataflow_model`.
+
     Raises:
-        GraphError: FINN cannot convert it, or the graph is not a chain.
+        GraphError: FINN cannot convert it.
     """
     with tempfile.TemporaryDirectory(prefix="bitloop-graph-") as out, quiet():
-        model, _ = dataflow_model(onnx, board, Path(out))
+        model, _ = dataflow_model(onnx, board, Path(out), top_k=top_k)
         from qonnx.custom_op.registry import getCustomOp
 
         ops = []
+        made_by = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
+        sources = [tuple(made_by[name] for name in node.input if name in made_by) for node in model.graph.node]
         for node in model.graph.node:
-            if len(model.find_direct_successors(node) or []) > 1:
-                raise GraphError(f"node {node.name} feeds several nodes; only chains can be costed so far")
             op = getCustomOp(node)
             attributes = {}
             for name in op.get_nodeattr_types():
                 with contextlib.suppress(Exception):  # FINN raises a plain Exception for an optional one unset
                     attributes[name] = op.get_nodeattr(name)
             ops.append(dict_backed(type(op))(node.name, attributes))  # type: ignore[arg-type]  # a class is hashable
-        return HardwareGraph(ops, board.fpga_part)
+        return HardwareGraph(ops, board.fpga_part, sources)
 
 
 FOLDING_ATTRIBUTES = ("PE", "SIMD", "parallel_window", "ram_style", "resType", "depth_trigger_bram", "depth_trigger_uram")
@@ -274,7 +213,7 @@ def _folding_of(model: Any) -> dict[str, dict[str, int | str]]:
 
 def set_foldings(
     onnx: Path, board: Board, targets_fps: Sequence[int], weight_streams_bits: Sequence[int],
-    implementations: Sequence[Implementation] = (),
+    implementations: Sequence[Implementation] = (), top_k: int = 0,
 ) -> list[Folding]:  # fmt: skip
     """The foldings that FINN's own SetFolding picks for every target and every limit on weight streams.
 
@@ -284,7 +223,7 @@ def set_foldings(
         GraphError: FINN cannot convert the network.
     """
     with tempfile.TemporaryDirectory(prefix="bitloop-sweep-") as folder, quiet():
-        model, config = dataflow_model(onnx, board, Path(folder), implementations)
+        model, config = dataflow_model(onnx, board, Path(folder), implementations, top_k)
         found: list[Folding] = []
         for bits in weight_streams_bits:
             for target in targets_fps:
@@ -297,6 +236,7 @@ def set_foldings(
 def estimate_with_flow(
     onnx: Path, board: Board, folding: Folding | None = None, target_fps: int | None = None,
     weight_stream_bits: int = 36, implementations: Sequence[Implementation] = (), layer_of: Mapping[str, str] | None = None,
+    top_k: int = 0,
 ) -> Estimate:  # fmt: skip
     """FINN's whole estimate flow on one exported network, its real weights included.
 
@@ -307,7 +247,8 @@ def estimate_with_flow(
         target_fps: then the frame rate FINN's SetFolding aims at.
         weight_stream_bits: then its limit on a weight stream's width (`mvau_wwidth_max`).
         implementations: of every layer, in order; merged HLS units without it.
-        layer_of: node name to layer name; the node's own name without it.
+        layer_of: node name to layer name, layer by layer; the node's own name without it.
+        top_k: see `dataflow_model`.
 
     Raises:
         GraphError: FINN cannot convert the network.
@@ -317,7 +258,7 @@ def estimate_with_flow(
         raise FoldingError("give either a folding or a target frame rate, not both and not neither")
     with tempfile.TemporaryDirectory(prefix="bitloop-flow-") as folder, quiet():
         out = Path(folder)
-        model, config = dataflow_model(onnx, board, out, implementations)
+        model, config = dataflow_model(onnx, board, out, implementations, top_k)
         from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
 
@@ -336,14 +277,15 @@ def estimate_with_flow(
             config.mvau_wwidth_max = weight_stream_bits
             model = _run_step("step_target_fps_parallelization", model, config)
         model = _run_step("step_minimize_bit_width", model, config)
-        _keep_bipolar(model, implementations)
-        _widen_thresholds(model)
+        keep_bipolar(model, implementations)
+        widen_thresholds(model)
         try:
             cycles = model.analysis(exp_cycles_per_layer)
             used = res_estimation(model, board.fpga_part)
         except Exception as error:
             raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
         nodes, chosen = [], _folding_of(model)
+        made_by = {name: node.name for node in model.graph.node for name in node.output}
         for node in model.graph.node:
             r = used[node.name]
             nodes.append(
@@ -354,6 +296,10 @@ def estimate_with_flow(
                     cycles=int(cycles[node.name]),
                     resources=Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
                     folding=chosen[node.name],
+                    sources=tuple(made_by[name] for name in node.input if name in made_by),
                 )
             )
+    if layer_of is not None:  # the order of the layers, of which FINN knows nothing
+        place = {name: i for i, name in enumerate(layer_of)}
+        nodes.sort(key=lambda n: place.get(n.node, len(place)))
     return Estimate(tuple(nodes), board.clock_mhz, "FINN's whole flow on the exported network")

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from boards.board import Board
 from hls.errors import GraphError
 from hls.finn_backend import dataflow_model, quiet, read_model
+from hls.finn_implementations import in_order_of_layers
 from hls.types import Implementation
 
 QONNX, STREAMLINED, HARDWARE = "QONNX file", "streamlined graph", "hardware layers"
+QUANTIZERS = ("Quant", "BipolarQuant")
 STAGES = {"step_streamline": STREAMLINED, "step_create_dataflow_partition": HARDWARE}
 
 
@@ -29,7 +31,8 @@ class Answers:
 
     Attributes:
         stage: its name.
-        activations: of every layer but the last, the integers it hands on, (images, …, channels); bipolar ones are -1 and 1.
+        activations: of every quantizer (`hls.verify.quantizers`), the integers it hands on, (images, …, channels); bipolar
+            ones are -1 and 1.
         logits: (images, classes).
         step: what a unit of the last accumulator is worth in logits; None where the stage does not say.
     """
@@ -89,23 +92,23 @@ def _run(stage: str, model: Any, images: NDArray[np.float32]) -> Answers:
 
 
 def _activations(model: Any) -> list[tuple[str, float, str]]:
-    """Of every layer but the last: its output tensor, the step of its values, and the type where it is BINARY."""
+    """Of every quantizer but the image's, in order: its output tensor, the step of its values, its type in FINN's graphs."""
     found = []
-    for node in model.graph.node:
+    for node in in_order_of_layers(model, _hands_activations_on):
         out = node.output[0]
-        if node.op_type in ("Quant", "BipolarQuant") and model.get_initializer(node.input[0]) is None:
+        if node.op_type in QUANTIZERS:
             scale = model.get_initializer(node.input[1])
             found.append((out, float(np.asarray(scale).reshape(-1)[0]), ""))
-        elif _hands_activations_on(node):
+        else:
             found.append((out, 1.0, model.get_tensor_datatype(out).name))
-    # a QONNX file's first quantizer is the image's; the others have it as their input
+    # a QONNX file's first quantizer is the image's
     return found[1:] if found and any(n.op_type == "Quant" for n in model.graph.node) else found
 
 
 def _hands_activations_on(node: Any) -> bool:
-    """Whether a node of FINN's ends in thresholds."""
-    has_thresholds = node.op_type.startswith("MVAU") and len(node.input) > 2
-    return has_thresholds or node.op_type == "MultiThreshold" or bool(node.op_type.startswith("Thresholding"))
+    """Whether a node ends in a quantizer or, of FINN's, in thresholds."""
+    has_thresholds = node.op_type.startswith(("MVAU", "VVAU")) and len(node.input) > 2
+    return has_thresholds or node.op_type in (*QUANTIZERS, "MultiThreshold") or bool(node.op_type.startswith("Thresholding"))
 
 
 def _integers(values: NDArray[np.float32], scale: float, kind: str) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import Any, cast
@@ -69,15 +69,25 @@ def dict_backed(cls: type[Any]) -> type[Any]:
 
 @dataclass
 class HardwareGraph:
-    """A network's dataflow graph, a chain of operators that can be re-typed and re-folded.
+    """A network's dataflow graph: operators that can be re-typed and re-folded.
 
     Attributes:
-        ops: FINN's operators, dict-backed, in the order of the data.
+        ops: FINN's operators, dict-backed, every one behind those it reads.
         fpga_part: what their cost is asked for.
+        sources: of every operator, the positions of those it reads; none for the host. A chain without it.
     """
 
     ops: list[Any]
     fpga_part: str
+    sources: list[tuple[int, ...]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            self.sources = [(i - 1,) if i else () for i in range(len(self.ops))]
+
+    def readers(self, index: int) -> list[int]:
+        """Positions of the operators that read one, in order."""
+        return [i for i, read in enumerate(self.sources) if index in read]
 
     @property
     def dsp_block(self) -> str:
@@ -132,13 +142,20 @@ def stream_luts(out_bits: int, in_bits: int, fifo_depth: int, fpga_part: str) ->
     """
 
     def fifo(bits: int) -> float:
-        folded = {"depth": fifo_depth, "folded_shape": [1, bits], "dataType": "BINARY", "ram_style": "auto"}
-        return float(operator("StreamingFIFO_rtl", "fifo", folded).lut_estimation(fpga_part))
+        return fifo_resources(fifo_depth, bits, fpga_part).lut
 
     if out_bits == in_bits:
         return fifo(out_bits)
     converter = operator("StreamingDataWidthConverter_rtl", "converter", {"inWidth": out_bits, "outWidth": in_bits})
     return fifo(out_bits) + float(converter.lut_estimation(fpga_part)) + fifo(in_bits)
+
+
+@cache
+def fifo_resources(depth: int, bits: int, fpga_part: str) -> Resources:
+    """What FINN says a FIFO takes that holds so many words of so many bits."""
+    folded = {"depth": depth, "folded_shape": [1, bits], "dataType": "BINARY", "ram_style": "auto"}
+    op = operator("StreamingFIFO_rtl", "fifo", folded)
+    return Resources(lut=float(op.lut_estimation(fpga_part)), bram18=float(op.bram_estimation(fpga_part)))
 
 
 def threshold_type(compared: str) -> str:

@@ -75,7 +75,7 @@ def streamline(model: Any) -> Any:
     model = _applied(model, [*mean, LowerConvsToMatMul(), reorder.MakeMaxPoolNHWC()])
     model = _settled(model, layouts)
     model = _applied(model, [InferDataTypes(), ConvertBipolarMatMulToXnorPopcount()])
-    model = _settled(model, scales)
+    model = _applied(_settled(model, scales), [absorb.AbsorbScalarMulAddIntoTopK()])
     # A shortcut's thresholds lie below zero, too; FINN refuses that of an input that never does, unless they are clipped.
     return _applied(model, [RoundAndClipThresholds(), GiveUniqueNodeNames(), GiveReadableTensorNames(), InferDataLayouts()])
 

@@ -18,7 +18,6 @@ from boards.board import Resources
 from hls.cost import CostTables
 from hls.kernels import GAVE_UP, Floats, Ints, follow, search, sweep
 from hls.legal import NodeFolding
-from hls.options import layer_keys
 from hls.trellis import Layout, Part
 from hls.types import Estimate, Implementation, cycles_at
 from models.policy import BitPolicy
@@ -276,7 +275,7 @@ class FoldingSearch:
         return self._assembled(self._tables.nodes_at(policy, folding, implementations))
 
     def _part(self, policy: BitPolicy) -> Part:
-        part = self._layout.policy(layer_keys(policy))
+        part = self._layout.policy(self._tables.topology.keys(policy.values()))
         assert part is not None  # without a limit on cycles every step has options
         return part
 
@@ -286,7 +285,8 @@ class FoldingSearch:
     def _estimate(self, policy: BitPolicy, part: Part, found: Found) -> Estimate:
         """The estimate of a design."""
         nodes: list[list[object]] = [[] for _ in policy]
-        lengths = [len(p.rows) for i, key in enumerate(layer_keys(policy)) if (p := self._layout.layer(i, key))]
+        keys = self._tables.topology.keys(policy.values())
+        lengths = [len(p.rows) for i, key in enumerate(keys) if (p := self._layout.layer(i, key))]
         layer_of = np.repeat(np.arange(len(lengths)), lengths)
         for row, item in found.path.tolist():
             step = part.steps[row]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from math import prod
 from typing import Any
 
 NodeFolding = Mapping[str, int | str]
@@ -64,15 +65,17 @@ def multipliers(op: Any) -> tuple[str, ...]:
 def folded_by(op: Any) -> tuple[str, ...]:
     """Names of the attributes that the folding of a node consists of."""
     kind = op.op_type
-    if kind.startswith("MVAU"):
+    if kind.startswith(("MVAU", "VVAU")):
         return ("PE", "SIMD", "ram_style", "resType")
     if kind.startswith("Thresholding"):
         return ("PE", "depth_trigger_bram", "depth_trigger_uram")
-    return ("SIMD", "parallel_window") if kind.startswith("ConvolutionInputGenerator") else ("PE",)
+    if kind.startswith("ConvolutionInputGenerator"):
+        return ("SIMD", "parallel_window")
+    return ("SIMD",) if kind.startswith("FMPadding") else ("PE",)
 
 
 def foldings_of(op: Any) -> list[dict[str, int | str]]:
-    """Every folding of a node that FINN accepts; what feeds a pool is held by the pool's own."""
+    """Every folding of a node that FINN accepts by itself; depthwise windows and what they feed see `shared_foldings`."""
     a, kind = op.attributes, op.op_type
     if kind.startswith("MVAU"):
         read_bits, weight_bits = (op.get_input_datatype(i).bitwidth() for i in (0, 1))
@@ -80,6 +83,17 @@ def foldings_of(op: Any) -> list[dict[str, int | str]]:
         shapes = unit_shapes(a["MW"], a["MH"], weight_bits, read_bits, handed_on_bits, kind == "MVAU_rtl")
         built = [(ram, made_of) for ram in ("block", "distributed") for made_of in multipliers(op)]
         return [{"PE": pe, "SIMD": simd, "ram_style": ram, "resType": made_of} for pe, simd in shapes for ram, made_of in built]
+    if kind.startswith("VVAU"):  # it unfolds the window only where it has all channels (set_folding.py)
+        channels, window = a["Channels"], prod(a["Kernel"])
+        lanes = [(pe, 1) for pe in divisors(channels)] + [(channels, n) for n in divisors(window) if n > 1]
+        bits = max(op.get_input_datatype(i).bitwidth() for i in (0, 1))
+        return [
+            {"PE": pe, "SIMD": simd, "ram_style": ram, "resType": made_of}
+            for pe, simd in lanes
+            if pe * simd * bits <= MAX_STREAM_BITS
+            for ram in ("block", "distributed")
+            for made_of in multipliers(op)
+        ]
     if kind.startswith("Thresholding"):
         depths = (*THRESHOLD_DEPTHS, NEVER)
         return [
@@ -90,5 +104,26 @@ def foldings_of(op: Any) -> list[dict[str, int | str]]:
     if kind.startswith("ConvolutionInputGenerator"):
         channels = a["IFMChannels"]
         serial: list[dict[str, int | str]] = [{"SIMD": n, "parallel_window": 0} for n in divisors(channels)]
-        return serial if a["depthwise"] else [*serial, {"SIMD": channels, "parallel_window": 1}]
-    return [{"PE": n} for n in divisors(int(op.get_normal_output_shape()[-1]))]
+        return [*serial, {"SIMD": channels, "parallel_window": 1}]
+    if kind.startswith("FMPadding"):
+        return [{"SIMD": n} for n in divisors(a["NumChannels"])]
+    shape = op.get_normal_input_shape() if kind.startswith("LabelSelect") else op.get_normal_output_shape()
+    return [{"PE": n} for n in divisors(int(shape[-1]))]
+
+
+def shared_foldings(ops: Sequence[Any]) -> list[tuple[NodeFolding, ...]]:
+    """Every folding of a step: a node alone, or two that must go through the channels alike (set_folding.py).
+
+    Args:
+        ops: a node; or a depthwise window and the pool or unit that it feeds; or thresholds and the sum that reads them.
+    """
+    first = foldings_of(ops[0])
+    if len(ops) == 1:
+        return [(f,) for f in first]
+    kind = ops[1].op_type
+    if kind.startswith("Pool"):
+        return [(f, {"PE": f["SIMD"]}) for f in first if not f["parallel_window"]]
+    if kind.startswith("VVAU"):
+        fed = foldings_of(ops[1])
+        return [(f, g) for f in first for g in fed if g["PE"] == f["SIMD"] and (g["SIMD"] != 1) == bool(f["parallel_window"])]
+    return [(f, {"PE": f["PE"]}) for f in first]

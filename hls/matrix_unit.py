@@ -20,7 +20,7 @@ from boards.board import Resources
 from hls.corrections import correct_node
 from hls.finn_operators import HardwareGraph, operator, threshold_type
 from hls.legal import NodeFolding, multipliers, unit_shapes
-from hls.options import IntegerWeights, LayerKey, Options, act_type
+from hls.options import IntegerWeights, LayerKey, Options
 from hls.rtl_unit import unit_luts, unit_slices
 
 # The widest accumulator that the DSP slices of an RTL unit hold (finn.util.basic.get_dsp_datapath_limits, the smallest).
@@ -68,6 +68,20 @@ class _Way:
     folding: NDArray[np.int64]
 
 
+def first_value(handed_on: str | None) -> int:
+    """What thresholds of a type begin to count at (FINN's ActVal); 0 for one bit and for none."""
+    return -(2 ** (int(handed_on[3:]) - 1)) if handed_on is not None and handed_on.startswith("INT") else 0
+
+
+def compared(read: str, handed_on: str) -> dict[str, Any]:
+    """The types of thresholds of their own, and how many they are: QONNX types of what they read and hand on."""
+    bits = 1 if handed_on == "BIPOLAR" else int(handed_on.lstrip("UINT"))
+    return {
+        "numSteps": 2**bits - 1, "inputDataType": read, "weightDataType": threshold_type(read), "outputDataType": handed_on,
+        "ActVal": first_value(handed_on),
+    }  # fmt: skip
+
+
 class MatrixUnits:
     """The matrix units of one network.
 
@@ -95,7 +109,8 @@ class MatrixUnits:
     def merged(self, index: int, layer: int, key: LayerKey) -> Any:
         """The HLS unit at position `index` of the graph with a layer's bits, its thresholds merged into it."""
         typed = self._types(index, layer, key, rtl=False)
-        return self._graph.with_attributes(index, {**typed, "outputDataType": key.handed_on_type or typed["accDataType"]})
+        handed_on = {"outputDataType": key.unit_type or typed["accDataType"], "ActVal": first_value(key.unit_type)}
+        return self._graph.with_attributes(index, {**typed, **handed_on})
 
     def apart(self, index: int, layer: int, key: LayerKey, rtl: bool) -> Any | None:
         """The unit without thresholds; None where FINN has no RTL unit for such bits."""
@@ -124,25 +139,21 @@ class MatrixUnits:
 
     def thresholds(self, unit: Any, key: LayerKey) -> Any:
         """The node of its own that holds the thresholds of a unit without them."""
-        assert key.act_out is not None
+        assert key.unit_type is not None
         return operator(
             "Thresholding_rtl",
             f"{unit.name} thresholds",
             {
                 "NumChannels": unit.attributes["MH"],
-                "numSteps": 2**key.act_out - 1,
-                "inputDataType": unit.attributes["accDataType"],
-                "weightDataType": threshold_type(unit.attributes["accDataType"]),
-                "outputDataType": key.handed_on_type,
                 "numInputVectors": unit.attributes["numInputVectors"],
-                "ActVal": 0,
+                **compared(unit.attributes["accDataType"], key.unit_type),
                 "PE": 1,
             },
         )
 
     def _types(self, index: int, layer: int, key: LayerKey, rtl: bool) -> dict[str, Any]:
         """The attributes but for the output's type."""
-        read = act_type(key.act_in, key.weight)
+        read = key.read_type
         wide = rtl and key.weight == 1  # the only difference
         typed = self._typed.get((layer, key.weight, read, wide))
         if typed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hls.legal import NodeFolding
-from models.policy import BitPolicy, LayerBits
 
 IntegerWeights = Callable[[str, int], NDArray[np.float64]]
 """Layer name and weight bits to its integer weights, shaped (fan-in, outputs)."""
@@ -24,30 +24,39 @@ class LayerKey:
     Attributes:
         weight: bits of a weight.
         act_in: bits of the activations it reads; None for the image, signed 8-bit integers.
-        act_out: bits of the activations it hands on; None for the accumulator.
+        act_out: bits of the activations it hands on; None for what its unit gives.
+        addend: bits of its unit's output where that is added to another, signed; None where it is not.
+        past: bits of the activations that are added to it past a skip; None without one.
+        summed: pixels that a mean adds up before the layer reads them; 1 without a mean.
     """
 
     weight: int
     act_in: int | None
     act_out: int | None
+    addend: int | None = None
+    past: int | None = None
+    summed: int = 1
 
     @property
-    def handed_on_type(self) -> str | None:
-        """QONNX type of the activations handed on; None for the accumulator."""
-        if self.act_out is None:
-            return None
-        return "BIPOLAR" if self.act_out == 1 else f"UINT{self.act_out}"
+    def read_type(self) -> str:
+        """QONNX type of what its unit reads."""
+        if self.act_in is None:
+            return "INT8"
+        if self.act_in == 1:  # against one-bit weights FINN counts matching bits instead of multiplying
+            return "BINARY" if self.weight == 1 else "BIPOLAR"
+        return f"UINT{((2**self.act_in - 1) * self.summed).bit_length()}"
+
+    @property
+    def unit_type(self) -> str | None:
+        """QONNX type of what its unit, with its thresholds, hands on; None for the accumulator."""
+        if self.addend is not None:
+            return f"INT{self.addend}"
+        return None if self.act_out is None else handed_on_type(self.act_out)
 
 
-def layer_keys(policy: BitPolicy) -> list[LayerKey]:
-    """The key of every layer of a policy, in order."""
-    return keys_of(list(policy.values()))
-
-
-def keys_of(bits: Sequence[LayerBits]) -> list[LayerKey]:
-    """The keys of layers in a row, the first of which reads the image."""
-    before = [None, *(b.act for b in bits[:-1])]
-    return [LayerKey(b.weight, a, b.act) for b, a in zip(bits, before, strict=True)]
+def handed_on_type(act_bits: int) -> str:
+    """QONNX type of activations of so many bits."""
+    return "BIPOLAR" if act_bits == 1 else f"UINT{act_bits}"
 
 
 @dataclass(frozen=True)
@@ -94,19 +103,34 @@ class Options:
         return {}
 
 
-Section = Sequence[Sequence[Options]]
-"""A part of the pipeline that can be built in several ways, each a run of steps; all read and hand on the same."""
+class Place(StrEnum):
+    """What a section is in the way of the data.
+
+    At a *fork* the stream is copied. The branch that is followed first keeps to that order; where the other one
+    *turns* off, it reads what the fork handed on. At a *join* what both branches hand on is read.
+    """
+
+    ALONG = "along"
+    FORK = "fork"
+    TURN = "turn"
+    JOIN = "join"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the pipeline that can be built in several ways, each a run of steps; all read and hand on the same.
+
+    Attributes:
+        ways: the steps of each.
+        place: in the way of the data.
+        other_bits: of a join, bits of an element of the other stream it reads.
+    """
+
+    ways: Sequence[Sequence[Options]]
+    place: Place = Place.ALONG
+    other_bits: int = 0
 
 
 def steps_of(sections: Iterable[Section]) -> list[Options]:
     """Every step of some sections, in all the ways they can be built."""
-    return [options for section in sections for way in section for options in way]
-
-
-def act_type(bits: int | None, weight_bits: int) -> str:
-    """QONNX type of the activations a layer with weights of `weight_bits` reads."""
-    if bits is None:
-        return "INT8"
-    if bits == 1:  # against one-bit weights FINN counts matching bits instead of multiplying
-        return "BINARY" if weight_bits == 1 else "BIPOLAR"
-    return f"UINT{bits}"
+    return [options for section in sections for way in section.ways for options in way]

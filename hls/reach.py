@@ -23,7 +23,8 @@ from boards.board import Resources
 from hls.cost import CostTables
 from hls.folding import as_array, directions, shares
 from hls.kernels import Floats, passed, sweep, within
-from hls.options import LayerKey, keys_of, steps_of
+from hls.options import LayerKey, steps_of
+from hls.topology import State
 from hls.trellis import Layout, Part
 from models.policy import MAX_BITS, MIN_BITS, LayerBits
 
@@ -89,45 +90,49 @@ class Reach:
     @property
     def n_layers(self) -> int:
         """Layers of the network."""
-        return len(self.tables.layers)
-
-    def _choices(self, layer: int) -> list[LayerBits]:
-        acts: Sequence[int | None] = [None] if layer == self.n_layers - 1 else WIDTHS
-        return [LayerBits(w, a) for w in WIDTHS for a in acts]
+        return len(self.tables.topology.layers)
 
     def _swept(self, part: Part, end: Floats, forwards: bool, prices: Floats) -> Floats:
         """From one end of a part, (4, widths, directions), to the other."""
         offsets = part.offsets
         used = np.full((4, int(offsets[-1]), prices.shape[1]), np.inf)
-        first, last = slice(0, int(offsets[1])), slice(int(offsets[-2]), int(offsets[-1]))
-        used[:, first if forwards else last] = end
+        used[:, part.entry if forwards else part.exit] = end
         sweep(part.rows, offsets, *self._layout.arrays, np.inf, prices, used, forwards)
-        return used[:, last if forwards else first].copy()
+        return used[:, part.exit if forwards else part.entry].copy()
 
     @property
     def _host(self) -> Floats:
         return np.zeros((4, 1, self._prices.shape[1]))
 
     @cached_property
-    def _from_here(self) -> list[dict[int | None, _Here | None]]:
-        """For every layer and activation width before it, the ways from there on."""
-        tables: list[dict[int | None, _Here | None]] = []
+    def _from_here(self) -> list[dict[State, _Here | None]]:
+        """For every layer and state before it, the ways from there on."""
+        tables: list[dict[State, _Here | None]] = []
         for layer in reversed(range(self.n_layers)):
-            behind = tables[0] if tables else {}
-            tables.insert(0, {a: self._here(layer, a, behind) for a in (WIDTHS if layer else (None,))})
+            behind = tables[0] if tables else None
+            tables.insert(0, {state: self._here(layer, state, behind) for state in self.tables.topology.states(layer)})
         return tables
 
-    def _here(self, layer: int, act_in: int | None, behind: dict[int | None, _Here | None]) -> _Here | None:
+    def _here(self, layer: int, state: State, behind: dict[State, _Here | None] | None) -> _Here | None:
+        topology = self.tables.topology
         choices, rest = [], []
-        for bits in self._choices(layer):
-            part = self._layout.layer(layer, LayerKey(bits.weight, act_in, bits.act))
-            after = behind.get(bits.act)
-            last = layer == self.n_layers - 1
-            if part is None or (after is None and not last):
+        for bits in topology.choices(layer):
+            after = None if behind is None else behind[topology.after(layer, state, bits)]
+            if after is None and behind is not None:
                 continue
-            choices.append(bits)
-            rest.append(self._swept(part, self._host if after is None else after.cheapest, False, self._prices))
+            found = self._backwards(layer, topology.key(layer, state, bits), self._host if after is None else after.cheapest)
+            if found is not None:
+                choices.append(bits)
+                rest.append(found)
         return _Here(tuple(choices), np.stack(rest)) if choices else None
+
+    def _backwards(self, layer: int, key: LayerKey, end: Floats) -> Floats | None:
+        part = self._layout.layer(layer, key)
+        return None if part is None else self._swept(part, end, False, self._prices)
+
+    def _next(self, prefix: Sequence[LayerBits]) -> _Here | None:
+        """The ways from behind a prefix."""
+        return self._from_here[len(prefix)][self.tables.topology.state(prefix)]
 
     def _front(self, prefix: tuple[LayerBits, ...]) -> Floats:
         """The cheapest ways from the host to the widths behind a prefix."""
@@ -135,11 +140,10 @@ class Reach:
             return self._host
         found = self._fronts.get(prefix)
         if found is None:
-            before, layer = self._front(prefix[:-1]), len(prefix) - 1
-            act_in = prefix[-2].act if layer else None
-            part = self._layout.layer(layer, LayerKey(prefix[-1].weight, act_in, prefix[-1].act))
+            before, layer, topology = self._front(prefix[:-1]), len(prefix) - 1, self.tables.topology
+            part = self._layout.layer(layer, topology.key(layer, topology.state(prefix[:-1]), prefix[-1]))
             if part is None:
-                raise ValueError(f"{prefix[-1]} in layer {self.tables.layers[layer]!r} is not feasible")
+                raise ValueError(f"{prefix[-1]} in layer {topology.layers[layer]!r} is not feasible")
             found = self._swept(part, before, True, self._prices)
             if len(self._fronts) == MOST_FRONTS:  # an episode's are asked for again and again, older ones rarely
                 self._fronts.clear()
@@ -152,7 +156,7 @@ class Reach:
         Args:
             prefix: the bits of the layers before it, each one allowed when it was chosen.
         """
-        here = self._from_here[len(prefix)].get(prefix[-1].act if prefix else None)
+        here = self._next(prefix)
         if here is None or (self._limits < 0).any():
             return ()
         largest = np.empty((len(here.choices), self._prices.shape[1]))
@@ -165,7 +169,7 @@ class Reach:
         if len(prefix) == self.n_layers:
             rest = self._host
         else:
-            here = self._from_here[len(prefix)].get(prefix[-1].act if prefix else None)
+            here = self._next(prefix)
             if here is None:
                 return Leeway(0.0, 0.0, 0.0)
             rest = here.cheapest
@@ -185,7 +189,7 @@ class Reach:
         answer, which `hls.folding.FoldingSearch.leanest` may better a little.
         """
         ways = np.zeros((4, 1, self._few_prices.shape[1]))
-        for i, key in enumerate(keys_of(policy)):
+        for i, key in enumerate(self.tables.topology.keys(policy)):
             through = self._through.get((i, key))
             if through is None:
                 through = self._through[i, key] = self._collapsed(i, key)
@@ -197,8 +201,8 @@ class Reach:
 
     def _collapsed(self, layer: int, key: LayerKey) -> Floats:
         """The cheapest ways from each width before a layer to each behind, at few prices; infinite without any."""
-        n_before, n_few = len(self.tables.widths(layer - 1)) if layer else 1, self._few_prices.shape[1]
-        n_behind = len(self.tables.widths(layer)) if layer < self.n_layers - 1 else 1
+        n_before, n_few = self._layout.n_widths(layer - 1), self._few_prices.shape[1]
+        n_behind = self._layout.n_widths(layer if layer < self.n_layers - 1 else -1)
         out = np.full((4, n_before, n_behind, n_few), np.inf)
         part = self._layout.layer(layer, key)
         for i in range(n_before):
@@ -217,13 +221,13 @@ class Reach:
 
 def fewest_cycles(tables: CostTables, limits: Resources) -> int | None:
     """The fewest cycles a frame that any policy is found to reach within the limits; None if none fits at all."""
-    n = len(tables.layers)
-    keys = [
-        (layer, LayerKey(w, act_in, 1 if layer < n - 1 else None))
-        for layer in range(n)
+    topology = tables.topology
+    keys = {
+        (layer, topology.key(layer, state, LayerBits(w, fewest)))  # cycles do not hang on what is handed on
+        for layer, fewest in enumerate(topology.min_act_bits)
+        for state in topology.states(layer)
         for w in WIDTHS
-        for act_in in (WIDTHS if layer else (None,))
-    ]
+    }
     steps = [o for layer, key in keys for o in steps_of(tables.sections(layer, key))]
     candidates = np.unique(np.concatenate([o.cycles for o in steps]))
     low, high = 0, len(candidates)

@@ -4,11 +4,14 @@ The stream between two steps costs LUT that depend on how many elements the one 
 other reads a cycle. So a design is a path through widths: an option leads from the width it reads
 to the width it hands on, a stream from a width handed on to a width read. Layers are laid out once
 for their bits; a policy's trellis is theirs, one after the other.
+
+Branches are gone through one after the other. What comes last is the width of the other branch's stream:
+so between a fork and its join there is a set of widths for each of those, and the way leads through one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +20,8 @@ from numpy.typing import NDArray
 
 from hls.assembly import Streams
 from hls.kernels import STEP, STREAM, Floats, Ints
-from hls.options import LayerKey, Options, Section
+from hls.options import LayerKey, Options, Place, Section
+from hls.topology import Topology
 
 HOST = (1,)  # the host's end of a stream: one width, whatever it is
 
@@ -25,30 +29,48 @@ HOST = (1,)  # the host's end of a stream: one width, whatever it is
 class Costs(Streams, Protocol):
     """What a trellis is made from; `hls.cost.CostTables` knows."""
 
-    layers: tuple[str, ...]
+    topology: Topology
 
     def sections(self, layer: int, key: LayerKey) -> list[Section]:
-        """The parts of a layer in the order of the data, each in the ways it can be built."""
+        """The parts of a layer in the order of its steps, each in the ways it can be built."""
         ...
 
     def widths(self, layer: int) -> tuple[int, ...]:
         """Every number of elements a cycle that a layer may hand on, whatever its bits, in order."""
         ...
 
+    def carried(self, layer: int) -> tuple[int, ...]:
+        """Every width of the other branch's stream that waits behind a layer, in order; empty outside of branches."""
+        ...
+
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of trellis: the rows from its first set of widths to its last one (`hls.kernels.sweep` says how).
+    """A piece of trellis: the rows from its first sets of widths to its last ones (`hls.kernels.sweep` says how).
 
     Attributes:
         rows: (n, 5); sets are counted from 0.
         sizes: number of widths in each set.
-        steps: for each row the options it stands for and where they begin; None for a stream.
+        steps: for each row the options it stands for and what to take from an item for the number of its option; None for
+            a stream.
+        n_first, n_last: sets that it begins and ends with: one, or one for every width of a stream that waits.
     """
 
     rows: Ints
     sizes: tuple[int, ...]
     steps: tuple[tuple[Options, int] | None, ...]
+    n_first: int = 1
+    n_last: int = 1
+
+    @property
+    def entry(self) -> slice:
+        """The widths that it begins with, counted over all sets."""
+        return slice(0, int(self.offsets[self.n_first]))
+
+    @property
+    def exit(self) -> slice:
+        """The widths that it ends with."""
+        return slice(int(self.offsets[-1 - self.n_last]), int(self.offsets[-1]))
 
     @property
     def offsets(self) -> Ints:
@@ -92,7 +114,9 @@ class Layout:
         self._costs = _Growing(np.float64, 4)
         self._ends = _Growing(np.int64, 2)
         self._streams = _Growing(np.float64)
-        self._stream_at: dict[tuple[str, tuple[int, ...], tuple[int, ...], int], int] = {}
+        self._stream_at: dict[tuple[Any, ...], int] = {}
+        self._step_at: dict[tuple[Any, ...], int] = {}
+        self._kept: list[Options] = []  # as long as they live no others have their id
         self._layers: dict[tuple[int, LayerKey], Part | None] = {}
 
     @property
@@ -115,78 +139,163 @@ class Layout:
         known = [p for p in parts if p is not None]
         return joined(known) if len(known) == len(parts) else None
 
+    def n_widths(self, layer: int) -> int:
+        """Widths behind a layer, one for every width of a stream that waits; -1 stands for the host."""
+        return len(self.tables.widths(layer)) * max(1, len(self.tables.carried(layer))) if layer >= 0 else len(HOST)
+
     def _laid_out(self, layer: int, key: LayerKey) -> Part | None:
-        sections = self.tables.sections(layer, key)
-        rows: list[tuple[int, int, int, int, int]] = []
-        steps: list[tuple[Options, int] | None] = []
-        before = self.tables.widths(layer - 1) if layer else HOST
-        sets: list[tuple[int, ...]] = [before]
-
-        def new_set(widths: tuple[int, ...]) -> int:
-            sets.append(widths)
-            return len(sets) - 1
-
-        def stream(src: int, dst: int, element_bits: int, end: str = "") -> None:
-            begin = self._streams_between(sets[src], sets[dst], element_bits, end)
-            rows.append((STREAM, begin, len(sets[dst]), src, dst))
-            steps.append(None)
-
-        at = 0
+        t, is_last = self.tables, layer == len(self.tables.topology.layers) - 1
+        draft = _Draft(t.carried(layer - 1) if layer else (), t.widths(layer - 1) if layer else HOST)
+        n_first = len(draft.at)
+        sections = t.sections(layer, key)
         for i, section in enumerate(sections):
-            within = [[_within(o, self._max_cycles) for o in way] for way in section]
-            ways = [(way, which) for way, which in zip(section, within, strict=True) if all(len(w) for w in which)]
+            within = [[_within(o, self._max_cycles) for o in way] for way in section.ways]
+            ways = [(way, which) for way, which in zip(section.ways, within, strict=True) if all(len(w) for w in which)]
             if not ways:
                 return None
-            entry = new_set(_widths((way[0].reads[which[0]] for way, which in ways)))
-            stream(at, entry, ways[0][0][0].read_bits, "from host" if layer == i == 0 else "")
-            last = i == len(sections) - 1
-            exits = self.tables.widths(layer) if last else _widths(way[-1].hands_on[which[-1]] for way, which in ways)
-            # the set all ways end in comes after those within them: rows are in order of the data
-            pending: list[tuple[Options, NDArray[np.int64], int]] = []
+            entry = _widths((way[0].reads[which[0]] for way, which in ways))
+            self._enter(draft, section, entry, ways[0][0][0].read_bits, layer == i == 0)
+            exits = _widths(way[-1].hands_on[which[-1]] for way, which in ways)
+            self._pass(draft, section, ways, t.widths(layer) if i == len(sections) - 1 else exits)
+        if is_last:
+            ((_, at),) = draft.at.items()
+            bits = sections[-1].ways[0][-1].handed_on_bits
+            draft.stream(self._streams_between(draft.sets[at], HOST, bits, "to host"), at, draft.new_set(HOST))
+        return Part(np.array(draft.rows, np.int64), tuple(map(len, draft.sets)), tuple(draft.steps), n_first, len(draft.at))
+
+    def _enter(self, draft: _Draft, section: Section, entry: tuple[int, ...], bits: int, from_host: bool) -> None:
+        """Lay the streams into a section."""
+        before = list(draft.at.items())
+        if section.place is Place.JOIN:
+            here = draft.new_set(entry)
+            for waiting, at in before:
+                widths = draft.sets[at]
+                name = ("join", widths, entry, bits, waiting, section.other_bits)
+                draft.stream(self._streams_named(name, self._joining), at, here)
+            draft.at = {None: here}
+        elif section.place is Place.TURN:
+            widths = draft.sets[before[0][1]]
+            draft.at = {width: draft.new_set(entry) for width in widths}
+            for waiting, at in before:
+                for width, here in draft.at.items():
+                    draft.stream(self._streams_named(("turn", widths, entry, bits, waiting, width), self._turning), at, here)
+        else:
+            for waiting, at in before:
+                draft.at[waiting] = draft.new_set(entry)
+                begin = self._streams_between(draft.sets[at], entry, bits, "from host" if from_host else "")
+                draft.stream(begin, at, draft.at[waiting])
+
+    def _pass(
+        self, draft: _Draft, section: Section, ways: list[tuple[Sequence[Options], list[NDArray[np.int64]]]],
+        exits: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        """Lay the steps of a section."""
+        # the sets all ways end in come after those within them: rows are in order of the data
+        pending: list[tuple[int | None, Options, NDArray[np.int64], int]] = []
+        for waiting, at in draft.at.items():
             for way, which in ways:
-                here = entry
+                here = at
                 for j, (options, chosen) in enumerate(zip(way, which, strict=True)):
                     if j == len(way) - 1:
-                        pending.append((options, chosen, here))
+                        pending.append((waiting, options, chosen, here))
                         break
-                    out = new_set(_widths([options.hands_on[chosen]]))
-                    self._step(rows, steps, sets, options, chosen, here, out)
-                    here = new_set(_widths([way[j + 1].reads[which[j + 1]]]))
-                    stream(out, here, options.handed_on_bits)
-            at = new_set(exits)
-            for options, chosen, here in pending:
-                self._step(rows, steps, sets, options, chosen, here, at)
-        if layer == len(self.tables.layers) - 1:
-            bits = sections[-1][0][-1].handed_on_bits
-            stream(at, new_set(HOST), bits, "to host")
-        return Part(np.array(rows, np.int64), tuple(map(len, sets)), tuple(steps))
+                    out = draft.new_set(_widths([options.hands_on[chosen]]))
+                    self._step(draft, options, chosen, here, out)
+                    here = draft.new_set(_widths([way[j + 1].reads[which[j + 1]]]))
+                    begin = self._streams_between(draft.sets[out], draft.sets[here], options.handed_on_bits, "")
+                    draft.stream(begin, out, here)
+        if section.place is Place.FORK:
+            ((_, options, chosen, here),) = pending
+            draft.at = {}
+            for width in np.unique(options.hands_on).tolist():
+                draft.at[width] = draft.new_set((width,))
+                self._step(draft, options, chosen[options.hands_on[chosen] == width], here, draft.at[width])
+            return
+        draft.at = {waiting: draft.new_set(exits) for waiting in draft.at}
+        for waiting, options, chosen, here in pending:
+            self._step(draft, options, chosen, here, draft.at[waiting])
 
-    def _step(
-        self, rows: list[tuple[int, int, int, int, int]], steps: list[tuple[Options, int] | None],
-        sets: list[tuple[int, ...]], options: Options, chosen: NDArray[np.int64], src: int, dst: int,
-    ) -> None:  # fmt: skip
-        entry = np.searchsorted(np.array(sets[src]), options.reads[chosen])
-        exit_ = np.searchsorted(np.array(sets[dst]), options.hands_on[chosen])
-        columns = (options.cycles, options.lut, options.bram18, options.dsp)
-        begin = self._costs.append(np.stack([c[chosen] for c in columns], axis=1))
-        self._ends.append(np.stack([entry, exit_], axis=1))
-        rows.append((STEP, begin, begin + len(chosen), src, dst))
-        # within a limit on cycles the options are the first ones: they are in order of cycles
-        steps.append((options, begin))
+    def _step(self, draft: _Draft, options: Options, chosen: NDArray[np.int64], src: int, dst: int) -> None:
+        if len(chosen) == 0:
+            return
+        # the same options stand between sets of the same widths again and again: for every stream that waits, and in
+        # layers that differ in other steps
+        name = (id(options), int(chosen[0]), len(chosen), draft.sets[src], draft.sets[dst])
+        begin = self._step_at.get(name)
+        if begin is None:
+            entry = np.searchsorted(np.array(draft.sets[src]), options.reads[chosen])
+            exit_ = np.searchsorted(np.array(draft.sets[dst]), options.hands_on[chosen])
+            columns = (options.cycles, options.lut, options.bram18, options.dsp)
+            begin = self._costs.append(np.stack([c[chosen] for c in columns], axis=1))
+            self._ends.append(np.stack([entry, exit_], axis=1))
+            self._step_at[name] = begin
+            self._kept.append(options)
+        draft.step(options, chosen, begin, src, dst)
 
     def _streams_between(self, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int, end: str) -> int:
         """Where the LUT of all streams between two sets begin."""
-        name = (end, exits, entries, element_bits)
+        return self._streams_named((end, exits, entries, element_bits), self._all_streams)
+
+    def _streams_named(self, name: tuple[Any, ...], make: Callable[..., list[float]]) -> int:
         if name not in self._stream_at:
-            t = self.tables
-            if end == "from host":
-                lut = [t.from_host(n * element_bits) for n in entries]
-            elif end == "to host":
-                lut = [t.to_host(n * element_bits) for n in exits]
-            else:
-                lut = [t.stream(a, b, element_bits) for a in exits for b in entries]
-            self._stream_at[name] = self._streams.append(np.array(lut, float))
+            self._stream_at[name] = self._streams.append(np.array(make(*name), float))
         return self._stream_at[name]
+
+    def _all_streams(self, end: str, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int) -> list[float]:
+        t = self.tables
+        if end == "from host":
+            return [t.from_host(n * element_bits) for n in entries]
+        if end == "to host":
+            return [t.to_host(n * element_bits) for n in exits]
+        return [t.stream(a, b, element_bits) for a in exits for b in entries]
+
+    def _joining(
+        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, waiting: int, other_bits: int
+    ) -> list[float]:
+        """Streams into a sum: that of the branch gone through last, and that of the other one, which waits."""
+        t = self.tables
+        return [t.stream(a, b, bits) + t.stream(waiting, b, other_bits) for a in exits for b in entries]
+
+    def _turning(
+        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, waiting: int, kept: int
+    ) -> list[float]:
+        """Streams from a fork into its second branch, while what the first branch handed on waits: only for one width."""
+        into = [self.tables.stream(waiting, b, bits) for b in entries]
+        return [lut if a == kept else np.inf for a in exits for lut in into]
+
+
+class _Draft:
+    """A part while it is laid out.
+
+    Args:
+        carried: widths of the stream that waits before it.
+        widths: of the stream that it reads.
+
+    Attributes:
+        at: where the way has come to: of every width of the stream that waits (None without one) a set.
+    """
+
+    def __init__(self, carried: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        self.rows: list[tuple[int, int, int, int, int]] = []
+        self.steps: list[tuple[Options, int] | None] = []
+        self.sets: list[tuple[int, ...]] = []
+        self.at: dict[int | None, int] = {w: self.new_set(widths) for w in carried or (None,)}
+
+    def new_set(self, widths: tuple[int, ...]) -> int:
+        """Add a set of widths and say its number."""
+        self.sets.append(widths)
+        return len(self.sets) - 1
+
+    def stream(self, begin: int, src: int, dst: int) -> None:
+        """Add a stream between two sets, its costs from `begin` on."""
+        self.rows.append((STREAM, begin, len(self.sets[dst]), src, dst))
+        self.steps.append(None)
+
+    def step(self, options: Options, chosen: NDArray[np.int64], begin: int, src: int, dst: int) -> None:
+        """Add some options of a step between two sets, their costs from `begin` on."""
+        self.rows.append((STEP, begin, begin + len(chosen), src, dst))
+        # chosen options are in a row: within a limit on cycles the first ones, of a fork the one of a width
+        self.steps.append((options, begin - int(chosen[0])))
 
 
 def _within(options: Options, max_cycles: float) -> NDArray[np.int64]:
@@ -200,12 +309,13 @@ def _widths(arrays: object) -> tuple[int, ...]:
 
 
 def joined(parts: Sequence[Part]) -> Part:
-    """Parts one after the other: the last set of each is the first one of the next."""
-    rows, sizes, first = [], [parts[0].sizes[:1]], 0
+    """Parts one after the other: the last sets of each are the first ones of the next."""
+    rows, sizes, first = [], [parts[0].sizes[: parts[0].n_first]], 0
     for p in parts:
         shifted = p.rows.copy()
         shifted[:, 3:] += first
         rows.append(shifted)
-        sizes.append(p.sizes[1:])
-        first += len(p.sizes) - 1
-    return Part(np.concatenate(rows), tuple(n for s in sizes for n in s), tuple(s for p in parts for s in p.steps))
+        sizes.append(p.sizes[p.n_first :])
+        first += len(p.sizes) - p.n_last
+    steps = tuple(s for p in parts for s in p.steps)
+    return Part(np.concatenate(rows), tuple(n for s in sizes for n in s), steps, parts[0].n_first, parts[-1].n_last)

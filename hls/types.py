@@ -36,7 +36,16 @@ class Implementation(StrEnum):
 
 @dataclass(frozen=True)
 class NodeEstimate:
-    """One hardware node: FINN's name and class, the layer it belongs to, its cycles a frame and resources."""
+    """One hardware node.
+
+    Attributes:
+        node, op_type: FINN's name and class.
+        layer: it belongs to.
+        cycles: a frame.
+        resources: by FINN.
+        folding: its attributes.
+        sources: names of the nodes it reads; none for the host.
+    """
 
     node: str
     op_type: str
@@ -44,6 +53,7 @@ class NodeEstimate:
     cycles: int
     resources: Resources
     folding: Mapping[str, int | str]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Estimate:
     """What an accelerator is estimated to take and give.
 
     Attributes:
-        nodes: one entry a hardware node, in the order of the data; its resources are FINN's figures.
+        nodes: one entry a hardware node, layer by layer, every one behind those it reads; with FINN's figures.
         corrections: what those leave out.
         clock_mhz: the clock the rates hold for.
         method: where the numbers come from.
@@ -96,8 +106,11 @@ class Estimate:
 
     @property
     def latency_cycles(self) -> int:
-        """Cycles of the first frame: FINN's critical path, the sum over a chain of nodes."""
-        return sum(n.cycles for n in self.nodes)
+        """Cycles of the first frame: FINN's critical path, the largest sum over nodes that read each other."""
+        ends: dict[str, int] = {}
+        for n in self.nodes:
+            ends[n.node] = n.cycles + max((ends[s] for s in n.sources), default=0)
+        return max(ends.values())
 
     @property
     def fps(self) -> float:
@@ -117,13 +130,13 @@ class Estimate:
     @property
     def implementations(self) -> tuple[Implementation, ...]:
         """What every layer's matrix unit is built as, in order."""
-        apart = {n.layer for n in self.nodes if n.op_type.startswith("Thresholding")}
+        apart = {n.sources for n in self.nodes if n.op_type.startswith("Thresholding")}
         built = []
         for n in self.nodes:
             if n.op_type == "MVAU_rtl":
                 built.append(Implementation.RTL)
-            elif n.op_type.startswith("MVAU"):
-                built.append(Implementation.HLS_APART if n.layer in apart else Implementation.HLS)
+            elif n.op_type.startswith(("MVAU", "VVAU")):
+                built.append(Implementation.HLS_APART if (n.node,) in apart else Implementation.HLS)
         return tuple(built)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +146,12 @@ class Estimate:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Estimate:
         """Read what `to_dict` gave."""
-        nodes = tuple(NodeEstimate(**{**n, "resources": Resources(**n["resources"])}) for n in raw["nodes"])
+        names = [n["node"] for n in raw["nodes"]]
+        chain = [(), *((name,) for name in names)]  # what files of bitloop 0.1 do not say
+        nodes = tuple(
+            NodeEstimate(**{**n, "resources": Resources(**n["resources"]), "sources": tuple(n.get("sources", before))})
+            for n, before in zip(raw["nodes"], chain, strict=False)
+        )
         corrections = tuple(Correction(**{**c, "resources": Resources(**c["resources"])}) for c in raw["corrections"])
         return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hls.errors import VerificationError
 from hls.finn_execution import Answers
+from models.spec import LayerSpec
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Verdict:
         wrong_logits: whose accumulator differs, of all images and classes.
         largest_lsb: by which an accumulator differs, in units of its least significant bit.
         wrong_classes: images whose class differs.
-        first_layer: the first layer whose activations differ from the stage before; None where none does.
-        wrong_activations: of that layer, values that differ.
+        first_layer: the first layer, or sum, whose activations differ from the stage before; None where none does.
+        wrong_activations: of that one, values that differ.
         largest_step: by which one of them differs.
     """
 
@@ -42,11 +43,26 @@ class Verdict:
         return self.wrong_logits == 0 and self.first_layer is None
 
 
-def verdicts(layers: Sequence[str], trained: NDArray[np.float64], stages: Sequence[Answers]) -> list[Verdict]:
+def quantizers(specs: Sequence[LayerSpec]) -> list[str]:
+    """Names of a network's quantizers but the image's, in the order of `hls.finn_execution.Answers.activations`."""
+    names: list[str] = []
+    for spec in specs[:-1]:
+        if spec.adds_to is None:
+            names.append(spec.name)
+            continue
+        names.append(f"{spec.name}, addend")
+        if spec.past is not None:
+            names.append(f"{spec.past} past {spec.name}")
+        if spec.past is not None or spec.adds_to != spec.name:
+            names.append(f"{spec.adds_to}, sum")
+    return names
+
+
+def verdicts(names: Sequence[str], trained: NDArray[np.float64], stages: Sequence[Answers]) -> list[Verdict]:
     """Hold every stage against the trained network's logits, and its activations against those of the stage before.
 
     Args:
-        layers: names, in order.
+        names: of the quantizers, in order (`quantizers`).
         trained: logits of the trained network, (images, classes).
         stages: what they answer to the same images, in order.
 
@@ -62,7 +78,7 @@ def verdicts(layers: Sequence[str], trained: NDArray[np.float64], stages: Sequen
         apart = np.abs(np.rint(stage.logits / steps[-1]) - wanted)
         layer, n_wrong, largest = None, 0, 0
         if i:
-            layer, n_wrong, largest = _first_difference(layers, stages[i - 1].activations, stage.activations)
+            layer, n_wrong, largest = _first_difference(names, stages[i - 1].activations, stage.activations)
         out.append(
             Verdict(
                 stage.stage, len(trained), int((apart > 0).sum()), int(apart.max(initial=0)),
@@ -73,12 +89,12 @@ def verdicts(layers: Sequence[str], trained: NDArray[np.float64], stages: Sequen
 
 
 def _first_difference(
-    layers: Sequence[str], before: Sequence[NDArray[np.int64]], here: Sequence[NDArray[np.int64]]
+    names: Sequence[str], before: Sequence[NDArray[np.int64]], here: Sequence[NDArray[np.int64]]
 ) -> tuple[str | None, int, int]:
     """The first layer whose activations differ, how many of them do, and by how much at most."""
     if len(before) != len(here):
-        return layers[min(len(before), len(here))], max(len(before), len(here)), 0
-    for name, a, b in zip(layers, before, here, strict=False):
+        return [*names, "the last layer"][min(len(before), len(here))], max(len(before), len(here)), 0
+    for name, a, b in zip(names, before, here, strict=False):
         a, b = _channels_last(a, b.shape), b
         if a.size != b.size:
             return name, max(a.size, b.size), 0

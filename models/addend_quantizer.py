@@ -9,16 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.policy import MAX_BITS
 from models.quantizers import N_CALIBRATION, ActQuant, round_clamp
-
-
-def addend_bits(act_bits: int) -> int:
-    """Bits of an addend, 2..8, for those of the activation behind the sum, 1..8.
-
-    The sign takes one bit more, so that a shortcut from an activation of the same bits can keep all its values.
-    """
-    return min(MAX_BITS, act_bits + 1)
 
 
 class AddendQuant(ActQuant):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from models.trace import Operation, refused
-from models.unbuildable import NOT_COSTED
 
 # torch 2.13 on a CPU, channels last: oneDNN's gradient of the weights of a 1x1 window with a stride writes beyond its
 # memory where there are fewer channels than this; found by trying 1 to 33.
@@ -38,13 +37,13 @@ def conv_facts(o: Operation) -> Facts:
     _check_map(o)
     if _side(o, "dilation", m.dilation) != 1:
         raise refused(o, f"its dilation is {m.dilation[0]}", "leave dilation at 1")
-    if m.groups != 1 and ("depthwise" in NOT_COSTED or not m.groups == m.in_channels == m.out_channels):
-        allowed = "1" if "depthwise" in NOT_COSTED else "1, or as many as both input and output channels"
-        raise refused(o, f"it has {m.groups} groups, and a unit reads all channels", f"let groups be {allowed}")
+    if m.groups != 1 and not m.groups == m.in_channels == m.out_channels:
+        allowed = "1, or as many as both input and output channels"
+        raise refused(o, f"it has {m.groups} groups, and a unit reads all channels or one", f"let groups be {allowed}")
     padding = _padding(o)
-    if padding and "padding" in NOT_COSTED:
-        raise refused(o, f"its padding is {padding}, and nothing pads feature maps so far", "leave padding at 0")
     kernel, stride = _side(o, "kernel", m.kernel_size), _side(o, "stride", m.stride)
+    if kernel == 1 and m.groups > 1:
+        raise refused(o, "a window of 1 over single channels is a scale, and needs no unit", "use a batch norm")
     if kernel == 1 and stride > 1 and m.in_channels < SAFE_CHANNELS:
         raise refused(
             o, f"PyTorch crashes in the backward pass of a 1x1 window with stride {stride} over {m.in_channels} channels",

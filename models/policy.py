@@ -26,6 +26,14 @@ def check_bits(bits: object, what: str) -> int:
     return bits
 
 
+def addend_bits(act_bits: int) -> int:
+    """Bits of an addend, 2..8, for those of the activation behind the sum, 1..8.
+
+    The sign takes one bit more, so that a shortcut from an activation of the same bits can keep all its values.
+    """
+    return min(MAX_BITS, act_bits + 1)
+
+
 @final  # so that a type checker knows it is never falsy
 @dataclass(frozen=True, order=True)
 class LayerBits:

@@ -36,6 +36,7 @@ class _Met:
     y: Tensor
     source: str | None
     adds_to: str | None = None
+    past: str | None = None
     why_two_bits: str = ""
 
 
@@ -64,6 +65,7 @@ class _Trace:
             self._needs_two_bits(layer, BEHIND_A_SUM)
             if origin.is_behind_act:
                 self._needs_two_bits(origin.layer, SUMMED)
+                self.met[layer].past = origin.layer
             elif origin.layer in self.met:
                 self.met[origin.layer].adds_to = layer
         elif isinstance(module, GlobalMean):
@@ -131,6 +133,7 @@ def _spec(index: int, name: str, met: _Met, is_last: bool) -> LayerSpec:
         groups=m.groups if isinstance(m, nn.Conv2d) else 1,
         source=met.source,
         adds_to=met.adds_to,
+        past=met.past,
         min_act_bits=2 if why_two_bits else 1,
         why_min_act_bits=why_two_bits,
     )

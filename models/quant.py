@@ -18,9 +18,9 @@ from brevitas.proxy import WeightQuantProxyFromInjector
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
 from torch import Tensor, nn
 
-from models.addend_quantizer import AddendQuant, addend_bits
+from models.addend_quantizer import AddendQuant
 from models.errors import PolicyError
-from models.policy import BitPolicy
+from models.policy import BitPolicy, addend_bits
 from models.quantizers import ActQuant, InputQuant, TensorQuant, WeightQuant
 
 ACT_SUFFIX = "_act"  # the activation behind a layer bears the layer's name and this
@@ -141,7 +141,7 @@ def addend(act_bits: int | None) -> nn.Module:
     """What everything that is to be added passes: signed integers of one step, so that sums are integers too.
 
     Args:
-        act_bits: of the activation behind the sum, 1..8; `models.addend_quantizer.addend_bits` makes those of the
+        act_bits: of the activation behind the sum, 1..8; `models.policy.addend_bits` makes those of the
             addends of it. None for float.
     """
     return nn.Identity() if act_bits is None else _Quantize(_Addends, bit_width=addend_bits(act_bits))

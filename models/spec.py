@@ -26,6 +26,7 @@ class LayerSpec:
         source: the layer whose activation it reads; None where that is the image.
         adds_to: the layer before whose activation its output is added to another; itself, or for a convolution in a
             shortcut the one it is a shortcut past. None where nothing is added.
+        past: the layer whose activation is added to its output past a skip without a layer; None where there is none.
         min_act_bits: fewest bits that its activation can have in hardware, 1 or 2.
         why_min_act_bits: why not one, in words; empty where it can.
     """
@@ -47,6 +48,7 @@ class LayerSpec:
     groups: int = 1
     source: str | None = None
     adds_to: str | None = None
+    past: str | None = None
     min_act_bits: int = 1
     why_min_act_bits: str = ""
 

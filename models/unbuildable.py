@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-# What FINN builds and bitloop's networks are made of, too, but a search cannot cost in a user's network so far, as
-# hls.cost has no node for it: taken out here as soon as it has. "tail" is a bias or a norm of the last layer.
-NOT_COSTED = frozenset({"padding", "depthwise", "mean"})
-
 _ACTIVATION = (
     "what layers hand on are unsigned integers behind a ReLU, found with thresholds",
     "use nn.ReLU and train anew",
@@ -19,8 +15,8 @@ _LOGITS = (
     "leave it out",
 )
 _MEAN = (
-    "averages are not built so far",
-    "use nn.MaxPool2d and nn.Flatten, or another convolution",
+    "the only average that is built is that over a whole feature map",
+    "use nn.AdaptiveAvgPool2d(1), nn.MaxPool2d or another convolution",
 )
 _MEMORY = (
     "an accelerator of FINN's is a pipeline of layers that remembers nothing from step to step",
@@ -35,7 +31,7 @@ _WEIGHTS = (
     "use the module of that name, nn.Conv2d, nn.Linear or nn.BatchNorm2d",
 )
 _NUMBERS = (
-    "only layers, ReLUs, max pools and flattening are built; an image comes scaled to -1 to 1",
+    "only layers, ReLUs, pools and flattening are built; an image comes scaled to -1 to 1",
     "leave it out or let a batch norm learn it",
 )
 _SUM = (
@@ -70,7 +66,8 @@ REASONS: dict[tuple[str, ...], tuple[str, str]] = {
 _BY_NAME = {name: reason for names, reason in REASONS.items() for name in names}
 _OTHER = (
     "there is no unit for it",
-    "allowed are nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Dropout and "
+    "allowed are nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d(1), "
+    "nn.Flatten, nn.Dropout and "
     "nn.Identity",
 )
 

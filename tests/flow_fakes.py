@@ -126,7 +126,7 @@ def estimate_of(fps: float = 5000.0, lut: float = 100.0, bram18: float = 4.0, bo
     nodes = [
         NodeEstimate(
             f"MVAU_hls_{i}", "MVAU_hls", s.name, cycles // (i + 1), Resources(lut=lut / len(SPECS), bram18=bram18 / len(SPECS)),
-            {"PE": 2**i, "SIMD": i + 1, "ram_style": "block"},
+            {"PE": 2**i, "SIMD": i + 1, "ram_style": "block"}, (f"MVAU_hls_{i - 1}",) if i else (),
         )
         for i, s in enumerate(SPECS)
     ]  # fmt: skip
@@ -144,9 +144,9 @@ def no_room_beyond(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def tables_without_finn(layers: BitPolicy, _export: object, _weights: object, _board: Board) -> SimulatedTables:
+def tables_without_finn(specs: Sequence[LayerSpec], _export: object, _weights: object, _board: Board) -> SimulatedTables:
     """In place of `hls.estimators.tabulate`, for networks of the size of TFC."""
-    sizes = dict.fromkeys(layers, 4096)
+    sizes = dict.fromkeys((s.name for s in specs), 4096)
     return SimulatedTables(sizes, sizes)
 
 

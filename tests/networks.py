@@ -53,4 +53,4 @@ class Network:
 
     def tables(self, board: Board) -> CostTables:
         weights = {s.name: self.float.get_submodule(s.name).get_parameter("weight").detach() for s in self.specs}
-        return tabulate(self.uniform(4), self.export, lambda name, bits: as_matrix(integer_weights(weights[name], bits)), board)
+        return tabulate(self.specs, self.export, lambda name, bits: as_matrix(integer_weights(weights[name], bits)), board)

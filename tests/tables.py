@@ -11,7 +11,8 @@ import numpy as np
 
 from boards.board import Resources
 from hls.legal import NodeFolding
-from hls.options import LayerKey, Options, Section, layer_keys
+from hls.options import LayerKey, Options, Place, Section
+from hls.topology import Topology
 from hls.types import Correction, NodeEstimate
 from models.policy import BitPolicy
 
@@ -66,7 +67,14 @@ class MadeUpTables:
         raise NotImplementedError
 
     def sections(self, layer: int, key: LayerKey) -> list[Section]:
-        return [[[o]] for o in self.options(layer, key)]
+        return [Section([[o]]) for o in self.options(layer, key)]
+
+    @property
+    def topology(self) -> Topology:
+        return Topology.chain(self.layers)
+
+    def carried(self, _: int) -> tuple[int, ...]:
+        return ()
 
     def widths(self, _: int) -> tuple[int, ...]:
         return (1, 2, 4, 8)
@@ -80,18 +88,23 @@ class MadeUpTables:
     def to_host(self, bits: int) -> float:
         return 2 + bits % 2
 
+    def streams_between(self, nodes: Sequence[MadeUpNode]) -> Iterator[tuple[MadeUpNode, MadeUpNode, int]]:
+        """Which node hands on to which, and how many bits an element has."""
+        for a, b in pairwise(nodes):
+            yield a, b, a.attributes["bits"][1]
+
     def total(self, nodes: Sequence[MadeUpNode]) -> tuple[int, Resources]:
         """Cycles and resources of a design, added up one by one."""
         used = self.system_resources + sum((Resources(lut=n.row[1], bram18=n.row[2], dsp=n.row[5]) for n in nodes), Resources())
         lut = self.from_host(nodes[0].row[3] * nodes[0].attributes["bits"][0])
-        lut += sum(self.stream(a.row[4], b.row[3], a.attributes["bits"][1]) for a, b in pairwise(nodes))
+        lut += sum(self.stream(a.row[4], b.row[3], bits) for a, b, bits in self.streams_between(nodes))
         lut += self.to_host(nodes[-1].row[4] * nodes[-1].attributes["bits"][1])
         return max(n.row[0] for n in nodes), used + Resources(lut=lut)
 
     def designs(self, policy: BitPolicy) -> Iterator[tuple[int, Resources]]:
         """Cycles and resources of every design there is of a policy."""
-        sections = [s for i, key in enumerate(layer_keys(policy)) for s in self.sections(i, key)]
-        for ways in product(*sections):
+        sections = [s for i, key in enumerate(self.topology.keys(policy.values())) for s in self.sections(i, key)]
+        for ways in product(*(s.ways for s in sections)):
             steps = [o for way in ways for o in way]
             for taken in product(*(range(len(o.cycles)) for o in steps)):
                 yield self.total([n for o, j in zip(steps, taken, strict=True) for n in o.nodes_of(j)])
@@ -115,3 +128,62 @@ class MadeUpTables:
         _, used = self.total([op for ops in nodes_of_layers for op in ops])
         rest = Resources(lut=used.lut - own.lut, bram18=used.bram18 - own.bram18, dsp=used.dsp - own.dsp)
         return tuple(nodes), (Correction("all", "", rest, "streams and system"),)
+
+
+class BranchTables(MadeUpTables):
+    """A network with one block whose input is added to its output, with costs that are drawn for every key.
+
+    Args:
+        seed: of the costs.
+        projects: whether the shortcut has a layer of its own.
+    """
+
+    def __init__(self, seed: int, projects: bool) -> None:
+        self._seed = seed
+        self.projects = projects
+        self.layers = ("a", "b", "c", "s", "d") if projects else ("a", "b", "c", "d")
+
+    @property
+    def topology(self) -> Topology:
+        none = (None,) * len(self.layers)
+        if self.projects:
+            adds, shortcut_of = (False, False, True, True, False), (None, None, None, 2, None)
+            return Topology(self.layers, (None, 0, 1, 0, 2), adds, none, shortcut_of, (1, 1, 1, None, None), (1,) * 5)
+        adds, past = (False, False, True, False), (None, None, 0, None)
+        return Topology(self.layers, (None, 0, 1, 2), adds, past, none, (1, 1, 1, None), (1,) * 4)
+
+    def carried(self, layer: int) -> tuple[int, ...]:
+        return (1, 2) if self.layers[layer] == "b" or (self.projects and self.layers[layer] == "c") else ()
+
+    def sections(self, layer: int, key: LayerKey) -> list[Section]:
+        name = self.layers[layer]
+        bits = [n or 0 for n in (key.act_in, key.act_out, key.addend, key.past)]
+        rng = np.random.default_rng([self._seed, layer, key.weight, *bits])
+        read = key.act_in or 8
+        unit = [[drawn_options(rng, read, key.addend or key.act_out or 9)] for _ in range(int(rng.integers(1, 3)))]
+        out = [Section(unit, Place.TURN if name == "s" else Place.ALONG)]
+        if name == "b":
+            copies = [(int(rng.integers(1, 4)), int(rng.integers(0, 9)), int(rng.integers(0, 2)), w, w) for w in (1, 2)]
+            out.insert(0, Section([[options_of(copies, read, read)]], Place.FORK))
+        if name == ("s" if self.projects else "c"):
+            assert key.addend is not None
+            assert key.act_out is not None
+            sums = [[drawn_options(rng, key.addend, key.act_out)]]
+            out.append(Section(sums, Place.JOIN, key.addend if self.projects else key.past or 0))
+        return out
+
+    def streams_between(self, nodes: Sequence[MadeUpNode]) -> Iterator[tuple[MadeUpNode, MadeUpNode, int]]:
+        pairs = [(0, 1), (1, 2), (2, 3), (1, 4), (4, 5), (3, 5), (5, 6)] if self.projects else [
+            (0, 1), (1, 2), (2, 3), (3, 4), (1, 4), (4, 5)
+        ]  # fmt: skip
+        for a, b in pairs:
+            yield nodes[a], nodes[b], nodes[a].attributes["bits"][1]
+
+
+def drawn_options(rng: np.random.Generator, read_bits: int, handed_on_bits: int) -> Options:
+    """A few options of a step, drawn at random."""
+    n = int(rng.integers(1, 4))
+    columns = (rng.integers(1, 6, n), rng.integers(0, 9, n), rng.integers(0, 3, n))
+    widths = (2 ** rng.integers(0, 3, n), 2 ** rng.integers(0, 3, n))
+    rows = [tuple(int(v) for v in row) for row in zip(*columns, *widths, rng.integers(0, 4, n), strict=True)]
+    return options_of(rows, read_bits, handed_on_bits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from models.data import ImageSet, Splits, load_splits
 from models.errors import TrainingError
 from models.policy import BitPolicy
 from models.registry import get_model
+from models.spec import LayerSpec
 from models.train import Recipe, accuracy
 from models.weights import Pretrained, read_pretrained, write_pretrained
 from tests.flow_fakes import tables_without_finn
@@ -112,9 +113,9 @@ def finn_once() -> Iterator[None]:
     tables: list[Any] = []
     real = evaluator_module.tabulate
 
-    def tabulate(layers: BitPolicy, export: Any, integer_weights: Any, board: Any) -> Any:
+    def tabulate(specs: Sequence[LayerSpec], export: Any, integer_weights: Any, board: Any) -> Any:
         if not tables:
-            tables.append(real(layers, export, integer_weights, board))
+            tables.append(real(specs, export, integer_weights, board))
         return tables[0].with_weights(integer_weights)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -365,7 +366,7 @@ def test_what_is_remembered_is_not_retrained(quick: Evaluator, monkeypatch: pyte
 
 
 def test_a_policy_whose_retraining_diverges_scores_nothing(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(*_: object) -> None:
+    def diverge(*_: object, **__: object) -> None:
         raise TrainingError("the loss became nan")
 
     monkeypatch.setattr(evaluator_module, "train", diverge)

@@ -90,7 +90,7 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "resources": asdict(e.resources),
         "finn_resources": asdict(e.finn_resources),
         "cycles_per_layer": {"conv0": 200, "fc0": 100, "fc1": 66},
-        "nodes": [asdict(n) for n in e.nodes],
+        "nodes": json.loads(json.dumps([asdict(n) for n in e.nodes])),
         "corrections": [asdict(c) for c in e.corrections],
     }
 

@@ -22,7 +22,8 @@ from hls.exact import least_share
 from hls.finn_backend import estimate_with_flow, set_foldings
 from hls.finn_operators import HardwareGraph
 from hls.legal import divisors
-from hls.options import LayerKey, layer_keys, steps_of
+from hls.options import LayerKey, steps_of
+from hls.topology import Topology
 from hls.types import Estimate, Implementation
 from models.policy import BitPolicy, LayerBits
 from tests.networks import Network
@@ -184,10 +185,10 @@ class TestFolding:
 
     def test_streams_have_one_width_at_both_ends(self, cnv: Case) -> None:
         policy = cnv.network.random_policy(random.Random(1))
-        sections = [s for i, key in enumerate(layer_keys(policy)) for s in cnv.tables.sections(i, key)]
+        sections = [s for i, key in enumerate(cnv.tables.topology.keys(policy.values())) for s in cnv.tables.sections(i, key)]
         for before, behind in pairwise(sections):
-            assert len({way[-1].handed_on_bits for way in before} | {way[0].read_bits for way in behind}) == 1
-        for way in (w for s in sections for w in s):
+            assert len({way[-1].handed_on_bits for way in before.ways} | {way[0].read_bits for way in behind.ways}) == 1
+        for way in (w for s in sections for w in s.ways):
             assert all(a.handed_on_bits == b.read_bits for a, b in pairwise(way))
 
     def test_obeys_finns_rules(self, tfc: Case) -> None:
@@ -213,7 +214,8 @@ class TestFolding:
             policy = case.network.random_policy(random.Random(seed), high=3)
             found = case.estimator.foldings.fastest(policy, LIMITS)
             assert found.resources <= LIMITS
-            steps = [o for i, k in enumerate(layer_keys(policy)) for o in steps_of(case.tables.sections(i, k))]
+            keys = case.tables.topology.keys(policy.values())
+            steps = [o for i, k in enumerate(keys) for o in steps_of(case.tables.sections(i, k))]
             cycles = np.unique(np.concatenate([o.cycles for o in steps]))
             (faster,) = cycles[cycles < found.bottleneck_cycles][-1:]
             here = least_share(case.tables, policy, LIMITS, found.bottleneck_cycles)
@@ -274,7 +276,7 @@ class TestOneBitWeights:
         """FINN widens them to INT2, which doubles their memory; the flow and the tables both undo that."""
         block_rams = []
         for bits in (1, 2):
-            op = cnv.tables._units.merged(cnv.tables._steps[5][-1][0], 5, LayerKey(bits, 4, 4))
+            op = cnv.tables._units.merged(cnv.tables._steps[5][-1].nodes[0], 5, LayerKey(bits, 4, 4))
             op.attributes.update(PE=1, SIMD=36, ram_style="block")
             block_rams.append(op.bram_estimation(PYNQ_Z2.fpga_part))
         assert block_rams[0] * 2 == block_rams[1]
@@ -288,9 +290,9 @@ def test_the_estimator_remembers_and_names_its_method(tfc: Case) -> None:
     assert first.clock_mhz == PYNQ_Z2.clock_mhz
 
 
-def test_layer_keys_hand_the_activations_on() -> None:
-    policy = BitPolicy({"a": LayerBits(1, 2), "b": LayerBits(3, 4), "c": LayerBits(5, None)})
-    assert layer_keys(policy) == [LayerKey(1, None, 2), LayerKey(3, 2, 4), LayerKey(5, 4, None)]
+def test_keys_of_a_chain_hand_the_activations_on() -> None:
+    bits = [LayerBits(1, 2), LayerBits(3, 4), LayerBits(5, None)]
+    assert Topology.chain(("a", "b", "c")).keys(bits) == [LayerKey(1, None, 2), LayerKey(3, 2, 4), LayerKey(5, 4, None)]
 
 
 def test_divisors() -> None:
@@ -300,7 +302,7 @@ def test_divisors() -> None:
 def test_a_graph_of_another_network_is_refused(tfc: Case) -> None:
     graph: HardwareGraph = tfc.tables._graph
     with pytest.raises(GraphError, match="4 matrix units for the 2 layers fc0, fc1"):
-        CostTables(graph, ["fc0", "fc1"], lambda *_: np.zeros((1, 1)), 64, "zynq-7000")
+        CostTables(graph, tfc.network.specs[:2], lambda *_: np.zeros((1, 1)), 64, "zynq-7000")
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hls.kernels import share
 from hls.options import LayerKey, Options, Section
 from hls.types import Estimate
 from models.policy import BitPolicy, LayerBits
-from tests.tables import MadeUpTables, Row, options_of
+from tests.tables import BranchTables, MadeUpTables, Row, options_of
 
 
 class FixedTables(MadeUpTables):
@@ -29,7 +29,7 @@ class FixedTables(MadeUpTables):
     def __init__(self, sections: list[list[list[list[Row]]]]) -> None:
         self.layers = tuple(f"fc{i}" for i in range(len(sections)))
         self._sections: list[Section] = [
-            [_run(way, read_bits=i + 1, handed_on_bits=i + 2) for way in section] for i, section in enumerate(sections)
+            Section([_run(way, read_bits=i + 1, handed_on_bits=i + 2) for way in section]) for i, section in enumerate(sections)
         ]
 
     def sections(self, layer: int, key: LayerKey) -> list[Section]:
@@ -112,6 +112,28 @@ def test_the_front_is_that_of_all_designs(network: list[list[list[list[Row]]]]) 
     got = [(e.bottleneck_cycles, round(share_of(e.resources, limits), 9)) for e in front]
     assert set(got) == wanted
     assert got == sorted(got, reverse=True)
+
+
+@pytest.mark.parametrize("projects", [False, True])
+@settings(max_examples=60)
+@given(seed=st.integers(0, 100_000), weights=st.integers(1, 2), limits=room, max_cycles=st.integers(2, 6))
+def test_branches_are_gone_through_as_if_at_once(
+    projects: bool, seed: int, weights: int, limits: Resources, max_cycles: int
+) -> None:
+    """A stream that is copied and added up again, against the enumeration and HiGHS."""
+    tables, limits = BranchTables(seed, projects), limits + Resources(lut=50, bram18=3, dsp=4)
+    acts = tables.topology.min_act_bits
+    policy = BitPolicy({n: LayerBits(weights, fewest and 2) for n, fewest in zip(tables.layers, acts, strict=True)})
+    search = FoldingSearch(tables, 100.0, "test", exact=True)  # type: ignore[arg-type]
+    shares = {(c, round(share_of(u, limits), 9)) for c, u in tables.designs(policy)}
+    found = search.fastest(policy, limits)
+    fitting = [p for p in shares if p[1] <= 1]
+    if fitting:
+        assert (found.bottleneck_cycles, round(share_of(found.resources, limits), 9)) == min(fitting)
+    else:
+        assert share_of(found.resources, limits) == pytest.approx(min(s for _, s in shares))
+    solved = least_share(tables, policy, limits, max_cycles)  # type: ignore[arg-type]
+    assert solved.share == pytest.approx(min((s for c, s in shares if c <= max_cycles), default=math.inf), abs=1e-6)
 
 
 @settings(max_examples=40)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from boards.board import Resources
 from hls import reach as reach_module
+from hls import topology as topology_module
 from hls.folding import FoldingSearch
 from hls.options import LayerKey, Options, Section
 from hls.reach import Reach, fewest_cycles
 from models.policy import BitPolicy, LayerBits
-from tests.tables import MadeUpTables, options_of
+from tests.tables import BranchTables, MadeUpTables, drawn_options, options_of
 
 WIDTHS = range(1, 4)  # few enough to enumerate
 
@@ -36,31 +38,28 @@ class RandomTables(MadeUpTables):
         out: list[Section] = []
         for i in range(n_steps):
             ends = (act_in if i == 0 else 1, act_out if i == n_steps - 1 else 1)
-            out.append([[self._drawn(rng, *ends)] for _ in range(int(rng.integers(1, 3)))])
+            out.append(Section([[drawn_options(rng, *ends)] for _ in range(int(rng.integers(1, 3)))]))
         return out
 
-    @staticmethod
-    def _drawn(rng: np.random.Generator, read_bits: int, handed_on_bits: int) -> Options:
-        n = int(rng.integers(1, 4))
-        columns = (rng.integers(1, 6, n), rng.integers(0, 9, n), rng.integers(0, 3, n))
-        widths = (2 ** rng.integers(0, 3, n), 2 ** rng.integers(0, 3, n))
-        rows = [tuple(int(v) for v in row) for row in zip(*columns, *widths, rng.integers(0, 4, n), strict=True)]
-        return options_of(rows, read_bits, handed_on_bits)
 
-    def policies(self) -> list[BitPolicy]:
-        some = [LayerBits(w, a) for w in WIDTHS for a in WIDTHS]
-        last = [LayerBits(w, None) for w in WIDTHS]
-        return [BitPolicy(zip(self.layers, bits, strict=True)) for bits in product(some, some, last)]
+def policies(tables: MadeUpTables) -> Iterator[BitPolicy]:
+    """All there are with few widths."""
+    topology = tables.topology
+    for bits in product(*(topology.choices(i) for i in range(len(topology.layers)))):
+        yield BitPolicy(zip(tables.layers, bits, strict=True))
 
-    def fitting(self, limits: Resources, max_cycles: int) -> list[tuple[LayerBits, ...]]:
-        search = FoldingSearch(self, 100.0, "exact", exact=True)  # type: ignore[arg-type]
-        found = [(p, search.leanest(p, limits, 100e6 / max_cycles)) for p in self.policies()]
-        return [tuple(p.values()) for p, e in found if e is not None and e.resources <= limits]
+
+def fitting(tables: MadeUpTables, limits: Resources, max_cycles: int) -> list[tuple[LayerBits, ...]]:
+    """Those that have a design within limits."""
+    search = FoldingSearch(tables, 100.0, "exact", exact=True)  # type: ignore[arg-type]
+    found = [(p, search.leanest(p, limits, 100e6 / max_cycles)) for p in policies(tables)]
+    return [tuple(p.values()) for p, e in found if e is not None and e.resources <= limits]
 
 
 @pytest.fixture(autouse=True)
 def few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach_module, "WIDTHS", WIDTHS)
+    monkeypatch.setattr(topology_module, "MAX_BITS", max(WIDTHS))
 
 
 rooms = st.builds(Resources, lut=st.integers(20, 80), ff=st.just(1), bram18=st.integers(0, 6), dsp=st.integers(0, 8))
@@ -69,16 +68,29 @@ rooms = st.builds(Resources, lut=st.integers(20, 80), ff=st.just(1), bram18=st.i
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), rooms, st.integers(1, 5), st.integers(0, 1000))
 def test_what_is_allowed_can_be_finished(seed: int, limits: Resources, max_cycles: int, walk: int) -> None:
+    check_walk(RandomTables(seed), limits, max_cycles, walk)
+
+
+@pytest.mark.parametrize("projects", [False, True])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), limits=rooms, max_cycles=st.integers(2, 5), walk=st.integers(0, 1000))
+def test_so_it_can_behind_a_fork(
+    monkeypatch: pytest.MonkeyPatch, projects: bool, seed: int, limits: Resources, max_cycles: int, walk: int
+) -> None:
+    monkeypatch.setattr(topology_module, "MAX_BITS", 2)
+    check_walk(BranchTables(seed, projects), limits + Resources(lut=50, bram18=3, dsp=4), max_cycles, walk)
+
+
+def check_walk(tables: MadeUpTables, limits: Resources, max_cycles: int, walk: int) -> None:
     """Every choice allowed has a completion that fits, and no walk through them comes to a dead end."""
-    tables = RandomTables(seed)
     reach = Reach(tables, limits, max_cycles)  # type: ignore[arg-type]
-    fitting = tables.fitting(limits, max_cycles)
+    fit = fitting(tables, limits, max_cycles)
     rng, prefix = random.Random(walk), ()
-    while reach.is_feasible and len(prefix) < 3:
+    while reach.is_feasible and len(prefix) < len(tables.layers):
         allowed = reach.feasible_bits(prefix)
-        assert set(allowed) <= {p[len(prefix)] for p in fitting if p[: len(prefix)] == prefix}
+        assert set(allowed) <= {p[len(prefix)] for p in fit if p[: len(prefix)] == prefix}
         prefix = (*prefix, rng.choice(allowed))  # which is not empty
-    assert not reach.is_feasible or prefix in fitting
+    assert not reach.is_feasible or prefix in fit
 
 
 def test_few_of_the_choices_that_can_be_finished_are_refused() -> None:
@@ -86,10 +98,10 @@ def test_few_of_the_choices_that_can_be_finished_are_refused() -> None:
     n_allowed = n_possible = 0
     for seed in range(12):
         tables, limits = RandomTables(seed), Resources(lut=45, ff=1, bram18=4, dsp=5)
-        reach, fitting = Reach(tables, limits, 4), tables.fitting(limits, 4)  # type: ignore[arg-type]
-        for prefix in {p[:n] for p in fitting for n in range(3)} | {()}:
+        reach, fit = Reach(tables, limits, 4), fitting(tables, limits, 4)  # type: ignore[arg-type]
+        for prefix in {p[:n] for p in fit for n in range(3)} | {()}:
             n_allowed += len(reach.feasible_bits(prefix))
-            n_possible += len({p[len(prefix)] for p in fitting if p[: len(prefix)] == prefix})
+            n_possible += len({p[len(prefix)] for p in fit if p[: len(prefix)] == prefix})
     assert n_possible > 500
     assert n_allowed / n_possible > 0.85
 
@@ -100,7 +112,7 @@ def test_fewest_cycles_is_what_some_policy_reaches(seed: int, limits: Resources)
     tables = RandomTables(seed)
     found = fewest_cycles(tables, limits)  # type: ignore[arg-type]
     if found is not None:
-        assert tables.fitting(limits, found)
+        assert fitting(tables, limits, found)
         assert not Reach(tables, limits, found - 1).is_feasible  # type: ignore[arg-type]
 
 

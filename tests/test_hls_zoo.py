@@ -1,4 +1,4 @@
-"""Every network of the registry through FINN: chains as the tables have them, others as the hardware graphs they become."""
+"""Every network of the registry through FINN: as the tables have it, and those that are no chains as graphs."""
 
 from __future__ import annotations
 
@@ -29,29 +29,33 @@ LIMITS = Resources(lut=0.85 * 53_200, ff=0.85 * 106_400, bram18=0.85 * 280, dsp=
 PROJECTING = ("DuplicateStreams", "FMPadding", "ConvolutionInputGenerator", "MVAU", "ElementwiseAdd", "Thresholding")
 
 
-# --- chains: equal to FINN's whole flow, figure by figure ---------------------------------------------------------
+# --- equal to FINN's whole flow, figure by figure -------------------------------------------------------------------
+
+COSTED = ["sfc", "kws", "lenet5", "resnet8:0.5", "mobilenet:0.5"]
+LARGE = ["lfc", "resnet8", "mobilenet", "resnet20"]
 
 
-@pytest.fixture(scope="module", params=["sfc", "kws", "lenet5", pytest.param("lfc", marks=pytest.mark.slow)])
-def chain(request: pytest.FixtureRequest) -> tuple[Network, TableEstimator]:
+@pytest.fixture(scope="module", params=[*COSTED, *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)])
+def costed(request: pytest.FixtureRequest) -> tuple[Network, TableEstimator]:
     network = Network(request.param)
     return network, TableEstimator(network.tables(PYNQ_Z2), PYNQ_Z2)
 
 
 @pytest.mark.parametrize("seed", [None, 0])
 def test_the_best_design_costs_what_finns_flow_says(
-    chain: tuple[Network, TableEstimator], seed: int | None, tmp_path: Path
+    costed: tuple[Network, TableEstimator], seed: int | None, tmp_path: Path
 ) -> None:
-    network, estimator = chain
+    network, estimator = costed
     policy = network.uniform(1) if seed is None else network.random_policy(random.Random(seed), high=4)
     network.export(policy, tmp_path / "network.onnx")
     mine = estimator.estimate(policy, LIMITS)
     finn = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=mine.folding, implementations=mine.implementations)
     assert differences(mine, finn) == []
+    assert mine.latency_cycles == finn.latency_cycles
 
 
-def test_any_design_costs_what_finns_flow_says(chain: tuple[Network, TableEstimator], tmp_path: Path) -> None:
-    network, estimator = chain
+def test_any_design_costs_what_finns_flow_says(costed: tuple[Network, TableEstimator], tmp_path: Path) -> None:
+    network, estimator = costed
     policy = network.random_policy(random.Random(1))
     network.export(policy, tmp_path / "network.onnx")
     folding, built = estimator.tables.draw_design(policy, random.Random(2))
@@ -59,15 +63,15 @@ def test_any_design_costs_what_finns_flow_says(chain: tuple[Network, TableEstima
     assert differences(estimator.foldings.at(policy, folding, built), finn) == []
 
 
-def test_the_default_frame_rate_is_within_reach(chain: tuple[Network, TableEstimator]) -> None:
+def test_the_default_frame_rate_is_within_reach(costed: tuple[Network, TableEstimator]) -> None:
     """The frame rate a search asks for unless told otherwise is within reach of some bits."""
-    network, estimator = chain
+    network, estimator = costed
     found = estimator.estimate(network.uniform(1), LIMITS)
     assert found.resources <= LIMITS
     assert found.fps >= network.info.min_fps
 
 
-# --- others: the graphs that FINN makes of them -------------------------------------------------------------------
+# --- not chains: the graphs that FINN makes of them -------------------------------------------------------------------
 
 
 @contextmanager
@@ -240,10 +244,3 @@ def test_chains_keep_finns_own_order(name: str, own: bool, tmp_path: Path) -> No
         from qonnx.util.cleanup import cleanup_model
 
         assert needs_own_order(cleanup_model(model)) == own
-
-
-def test_a_fork_is_refused_by_name_where_only_chains_are_costed(tmp_path: Path) -> None:
-    network = Network("resnet8:0.5")
-    network.export(network.uniform(2), tmp_path / "network.onnx")
-    with pytest.raises(GraphError, match="DuplicateStreams_hls_0 feeds several nodes; only chains can be costed so far"):
-        hardware_graph(tmp_path / "network.onnx", PYNQ_Z2)

@@ -14,11 +14,11 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.util.cleanup import cleanup_model
 
 from models import quant, stand_in
-from models.addend_quantizer import AddendQuant, addend_bits
+from models.addend_quantizer import AddendQuant
 from models.data import load_splits
 from models.errors import DataError, PolicyError
 from models.export import write_qonnx
-from models.policy import BitPolicy, LayerBits
+from models.policy import BitPolicy, LayerBits, addend_bits
 from models.probe import probe_layers
 from models.registry import MODELS, get_model
 from models.spec import LayerSpec
