@@ -47,6 +47,7 @@ class SearchSettings(BaseModel):
         seed: of everything random; 0 to 2,147,483,647.
         min_fps: frames a second to reach; None for the model's own.
         max_utilisation: share of each resource that may be used, above 0 and at most 1.
+        top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits.
         retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
@@ -65,6 +66,7 @@ class SearchSettings(BaseModel):
     seed: int = 0
     min_fps: float | None = None
     max_utilisation: float = DEFAULT_MAX_UTILISATION
+    top_k: int = 1
     retrain_images: int = 4096
     final_images: int = 50_000
     threads: int | None = None
@@ -86,6 +88,10 @@ class SearchSettings(BaseModel):
         resolve_device(self.device)
         if not 0 <= self.seed <= MAX_SEED:
             raise SettingsError(f"SEED is {self.seed}; a whole number from 0 to {MAX_SEED} is wanted")
+        if self.top_k < 0:
+            raise SettingsError(
+                f"TOP_K is {self.top_k}; 1 or more for the numbers of so many classes, or 0 for the logits, is wanted"
+            )
         for name, value in (
             ("TRIALS", self.n_trials),
             ("RETRAIN_IMAGES", self.retrain_images),

@@ -42,7 +42,7 @@ def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:
     if weights is None:
         listener.note(f"no weights of {model.name} on {splits.dataset}: accumulators are sized for untrained ones")
         weights = untrained(model, splits, settings.seed)
-    return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed)
+    return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed, top_k=settings.top_k)
 
 
 def estimate_policy(evaluator: Evaluator, policy: BitPolicy, min_fps: float | None = None) -> Estimate:
@@ -111,8 +111,9 @@ def check_against_flow(
             found = []
             for mine in (estimate_policy(evaluator, policy), evaluator.foldings.at(policy, folding, built)):
                 finn = estimate_with_flow(
-                    onnx, evaluator.constraint.board, folding=mine.folding, implementations=mine.implementations
-                )
+                    onnx, evaluator.constraint.board, folding=mine.folding, implementations=mine.implementations,
+                    top_k=evaluator.top_k,
+                )  # fmt: skip
                 found += differences(mine, finn)
         n_differences += len(found)
         on_policy(number, policy, found)

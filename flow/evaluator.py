@@ -56,12 +56,14 @@ class Evaluator:
         retrain_images: images of the brief retraining; at most two epochs are done.
         seed: of every retraining.
         device: where networks are trained and scored.
+        top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
     """
 
     def __init__(
         self, weights: Pretrained, splits: SearchSplits, constraint: Constraint, retrain_images: int, seed: int,
-        device: torch.device | None = None,
+        device: torch.device | None = None, top_k: int = 1,
     ) -> None:  # fmt: skip
+        self.top_k = top_k
         self.weights = weights
         self.splits = splits
         self.constraint = constraint
@@ -80,6 +82,7 @@ class Evaluator:
             self.export_untrained,
             lambda layer, bits: as_matrix(integer_weights(parameters[layer], bits)),
             constraint.board,
+            top_k,
         )
         tables = TableEstimator(self.tables, constraint.board)
         self.estimator: Estimator = tables

@@ -41,7 +41,7 @@ def hand_over(run: RunDirectory, splits: Splits, evaluator: Evaluator, policy: B
     layer_of = {n.node: n.layer for n in refolded.nodes}
     checked = estimate_with_flow(
         run / "model.onnx", evaluator.constraint.board, folding=refolded.folding,
-        implementations=refolded.implementations, layer_of=layer_of,
+        implementations=refolded.implementations, layer_of=layer_of, top_k=evaluator.top_k,
     )  # fmt: skip
     return HandedOver(
         replace(checked, corrections=refolded.corrections), accuracy(network, splits.search), accuracy(network, test)

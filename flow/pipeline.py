@@ -109,6 +109,7 @@ def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) ->
         "MAX_UTIL": constraint.max_utilisation,
         "SEARCHER": settings.searcher,
         "RETRAIN_IMAGES": settings.retrain_images,
+        "TOP_K": settings.top_k,
     }
 
 
@@ -144,13 +145,13 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
-        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint)
+        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k)
         weights = _pretrain(model, seen, settings, listener)
         write_pretrained(weights, run / "pretrained.pt")
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
-    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device)
+    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k)
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
     run.claim(identity)
     searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
@@ -176,7 +177,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     return _finish(settings, run, splits, evaluator, outcome(trials), listener)
 
 
-def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constraint: Constraint) -> None:
+def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constraint: Constraint, top_k: int) -> None:
     """Look whether a constraint can be met before minutes are spent on pretraining.
 
     What a policy costs depends on the weights, but only a little: they size the accumulators.
@@ -184,7 +185,7 @@ def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constr
     Raises:
         ConstraintError: no policy meets it.
     """
-    evaluator = Evaluator(untrained, splits, constraint, retrain_images=1, seed=untrained.seed)
+    evaluator = Evaluator(untrained, splits, constraint, retrain_images=1, seed=untrained.seed, top_k=top_k)
     smallest = evaluator.estimator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1), constraint.limits)
     if constraint.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
         reach_under(constraint, evaluator.tables)
@@ -275,7 +276,9 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
         raise RunDirectoryError(f"{own} is not there, and no weights of {model.name} ship; run make search again")
     constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
     device = resolve_device(settings.device)
-    evaluator = Evaluator(weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device)
+    evaluator = Evaluator(
+        weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k
+    )
     policy.check_against(evaluator.specs)
     left, ended = _retrained(run, splits, evaluator, policy, effort, "retraining", listener)
     document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
@@ -297,6 +300,7 @@ def _settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, Search
         begun = {
             "model": i["MODEL"], "board": i["BOARD"], "dataset": i["DATASET"], "seed": i["SEED"], "min_fps": i["MIN_FPS"],
             "max_utilisation": i["MAX_UTIL"], "searcher": i["SEARCHER"], "retrain_images": i["RETRAIN_IMAGES"],
+            "top_k": i.get("TOP_K", 0),  # runs of bitloop 0.1 handed on the logits
         }  # fmt: skip
     except KeyError as error:
         raise RunDirectoryError(f"{path / IDENTITY_FILE} lacks {error}; make search begins a run anew") from error

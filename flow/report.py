@@ -88,6 +88,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         "dataset": o.identity["DATASET"],
         "board": o.identity["BOARD"],
         "seed": o.identity["SEED"],
+        "top_k": o.identity["TOP_K"],
         "constraint": {"min_fps": o.constraint.min_fps, "max_utilisation": o.constraint.max_utilisation},
         "policy": {name: {"weight": b.weight, "act": b.act} for name, b in o.best.policy.items()},
         "policy_digest": o.best.policy.digest,

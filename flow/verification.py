@@ -35,6 +35,7 @@ def verify_run(path: Path, n_images: int) -> list[Verdict]:
     try:
         board = get_board(str(document["board"]))
         model = get_model(str(document["model"]))
+        top_k = int(document.get("top_k", 0))
         built = [Implementation(document["implementations"][name]) for name in policy]
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{path / 'policy.json'} does not say what every layer is built as ({error})") from error
@@ -42,19 +43,19 @@ def verify_run(path: Path, n_images: int) -> list[Verdict]:
         raise RunDirectoryError(f"RUN={path} has no model.onnx yet; let make search finish, or make retrain RUN={path}")
     golden = read_golden(path / "golden.npz").first(n_images)
     names = quantizers(probe_layers(model.build(), model.input_shape))
-    return verdicts(names, golden.logits, answers(path / "model.onnx", board, golden.pixels, built))
+    return verdicts(names, golden.logits, answers(path / "model.onnx", board, golden.pixels, built, top_k))
 
 
 def verdict_table(found: list[Verdict]) -> Table:
     """Verdicts as a table."""
     title = f"beside the trained network, {found[0].n_images} images of the golden set"
     table = Table("stage", title=title, box=SIMPLE)
-    for head in ("accumulators that differ", "by at most, LSB", "classes that differ"):
+    for head in ("accumulators that differ", "by at most, LSB", "classes that differ", "wrong choices"):
         table.add_column(head, justify="right")
     table.add_column("first layer that differs from the stage before")
     for v in found:
         layer = "none"
         if v.first_layer is not None:
             layer = f"{v.first_layer}: {v.wrong_activations:,} values, by at most {v.largest_step}"
-        table.add_row(v.stage, f"{v.wrong_logits:,}", str(v.largest_lsb), str(v.wrong_classes), layer)
+        table.add_row(v.stage, f"{v.wrong_logits:,}", str(v.largest_lsb), str(v.wrong_classes), str(v.wrong_choices), layer)
     return table

@@ -15,7 +15,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +137,10 @@ def read_model(onnx: Path) -> Any:
         raise GraphError(f"{onnx} cannot be read as ONNX ({error}); export it anew") from error
 
 
-def dataflow_model(
-    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (), top_k: int = 0,
-    on_step: Callable[[str, Any], None] | None = None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """FINN's dataflow graph of a QONNX file before folding, and the build configuration.
+def dataflow_steps(
+    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (), top_k: int = 0
+) -> Iterator[tuple[str, Any, Any]]:
+    """FINN's steps from a QONNX file to its dataflow graph, one by one.
 
     Args:
         onnx: the file.
@@ -149,7 +148,12 @@ def dataflow_model(
         out: a folder for what FINN leaves behind.
         implementations: of every layer, in order; merged HLS units without it.
         top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits.
-        on_step: called after every step of FINN's with its name and the graph.
+
+    Yields:
+        The name of a step, the graph behind it, and the build configuration.
+
+    Raises:
+        GraphError: FINN cannot convert the network, or there are fewer classes.
     """
     config = _build_config(board, out)
     model = read_model(onnx)
@@ -164,9 +168,16 @@ def dataflow_model(
             model = _with_top_k(model, top_k)
         if name == "step_minimize_bit_width_initial":
             keep_bipolar(model, implementations)
-        if on_step is not None:
-            on_step(name, model)
-    widen_thresholds(model)
+        if name == BEFORE_FOLDING[-1]:
+            widen_thresholds(model)
+        yield name, model, config
+
+
+def dataflow_model(
+    onnx: Path, board: Board, out: Path, implementations: Sequence[Implementation] = (), top_k: int = 0
+) -> tuple[Any, Any]:
+    """FINN's dataflow graph of a QONNX file before folding, and the build configuration; see `dataflow_steps`."""
+    *_, (_, model, config) = dataflow_steps(onnx, board, out, implementations, top_k)
     return model, config
 
 
@@ -176,7 +187,7 @@ def hardware_graph(onnx: Path, board: Board, top_k: int = 0) -> HardwareGraph:
     Args:
         onnx: the file.
         board: gives part and clock.
-        top_k: see `dataflow_model`.
+        top_k: see `dataflow_steps`.
 
     Raises:
         GraphError: FINN cannot convert it.
@@ -248,7 +259,7 @@ def estimate_with_flow(
         weight_stream_bits: then its limit on a weight stream's width (`mvau_wwidth_max`).
         implementations: of every layer, in order; merged HLS units without it.
         layer_of: node name to layer name, layer by layer; the node's own name without it.
-        top_k: see `dataflow_model`.
+        top_k: see `dataflow_steps`.
 
     Raises:
         GraphError: FINN cannot convert the network.

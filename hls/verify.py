@@ -26,6 +26,7 @@ class Verdict:
         first_layer: the first layer, or sum, whose activations differ from the stage before; None where none does.
         wrong_activations: of that one, values that differ.
         largest_step: by which one of them differs.
+        wrong_choices: images of which the best classes that are handed on are not those of the largest accumulators.
     """
 
     stage: str
@@ -36,11 +37,12 @@ class Verdict:
     first_layer: str | None
     wrong_activations: int
     largest_step: int
+    wrong_choices: int = 0
 
     @property
     def agrees(self) -> bool:
         """Whether nothing differs."""
-        return self.wrong_logits == 0 and self.first_layer is None
+        return self.wrong_logits == 0 and self.first_layer is None and self.wrong_choices == 0
 
 
 def quantizers(specs: Sequence[LayerSpec]) -> list[str]:
@@ -83,9 +85,16 @@ def verdicts(names: Sequence[str], trained: NDArray[np.float64], stages: Sequenc
             Verdict(
                 stage.stage, len(trained), int((apart > 0).sum()), int(apart.max(initial=0)),
                 int((stage.logits.argmax(axis=1) != trained.argmax(axis=1)).sum()), layer, n_wrong, largest,
+                0 if stage.chosen is None else _wrong_choices(wanted, stage.chosen),
             )
         )  # fmt: skip
     return out
+
+
+def _wrong_choices(accumulators: NDArray[np.float64], chosen: NDArray[np.int64]) -> int:
+    """Rows of which the chosen do not have the largest accumulators, in order; of equal ones any will do."""
+    largest = -np.sort(-accumulators, axis=1)[:, : chosen.shape[1]]
+    return int((np.take_along_axis(accumulators, chosen, axis=1) != largest).any(axis=1).sum())
 
 
 def _first_difference(

@@ -144,7 +144,9 @@ def no_room_beyond(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def tables_without_finn(specs: Sequence[LayerSpec], _export: object, _weights: object, _board: Board) -> SimulatedTables:
+def tables_without_finn(
+    specs: Sequence[LayerSpec], _export: object, _weights: object, _board: Board, _top_k: int
+) -> SimulatedTables:
     """In place of `hls.estimators.tabulate`, for networks of the size of TFC."""
     sizes = dict.fromkeys((s.name for s in specs), 4096)
     return SimulatedTables(sizes, sizes)
@@ -152,11 +154,12 @@ def tables_without_finn(specs: Sequence[LayerSpec], _export: object, _weights: o
 
 def flow_without_finn(
     onnx: Path, board: Board, folding: Mapping[str, Mapping[str, int | str]], implementations: Sequence[str],
-    layer_of: Mapping[str, str],
+    layer_of: Mapping[str, str], top_k: int,
 ) -> Estimate:  # fmt: skip
     """In place of `hls.finn_backend.estimate_with_flow`: 512 cycles and 10 LUT a node."""
     assert onnx.stat().st_size
     assert set(implementations) == {"hls"}
+    assert top_k == 1
     nodes = [NodeEstimate(n, "MVAU_hls", layer_of[n], 512, Resources(lut=10), f) for n, f in folding.items()]
     return Estimate(tuple(nodes), board.clock_mhz, "made up")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from boards.board import Board
 from flow.evaluator import as_matrix
@@ -51,6 +53,10 @@ class Network:
     def random_policy(self, rng: random.Random, low: int = 1, high: int = 8) -> BitPolicy:
         return BitPolicy.draw(self.specs, rng, low, high, high)
 
-    def tables(self, board: Board) -> CostTables:
+    def tables(self, board: Board, top_k: int = 0) -> CostTables:
         weights = {s.name: self.float.get_submodule(s.name).get_parameter("weight").detach() for s in self.specs}
-        return tabulate(self.specs, self.export, lambda name, bits: as_matrix(integer_weights(weights[name], bits)), board)
+
+        def integers(name: str, bits: int) -> NDArray[np.float64]:
+            return as_matrix(integer_weights(weights[name], bits))
+
+        return tabulate(self.specs, self.export, integers, board, top_k)

@@ -113,9 +113,9 @@ def finn_once() -> Iterator[None]:
     tables: list[Any] = []
     real = evaluator_module.tabulate
 
-    def tabulate(specs: Sequence[LayerSpec], export: Any, integer_weights: Any, board: Any) -> Any:
+    def tabulate(specs: Sequence[LayerSpec], export: Any, integer_weights: Any, board: Any, top_k: int) -> Any:
         if not tables:
-            tables.append(real(specs, export, integer_weights, board))
+            tables.append(real(specs, export, integer_weights, board, top_k))
         return tables[0].with_weights(integer_weights)
 
     with pytest.MonkeyPatch.context() as patch:

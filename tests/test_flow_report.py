@@ -19,7 +19,7 @@ from tests.flow_fakes import CONSTRAINT, SPECS, estimate_of, policy_of
 
 IDENTITY = {
     "MODEL": "tfc", "BOARD": "pynq-z2", "DATASET": "digits", "SEED": 3, "MIN_FPS": 3000.0, "MAX_UTIL": 0.8,
-    "SEARCHER": "ddpg", "RETRAIN_IMAGES": 2048,
+    "SEARCHER": "ddpg", "RETRAIN_IMAGES": 2048, "TOP_K": 1,
 }  # fmt: skip
 POLICY = policy_of((3, 2), (4, 1), (8, None))
 CORRECTIONS = (
@@ -63,6 +63,7 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "dataset": "digits",
         "board": "pynq-z2",
         "seed": 3,
+        "top_k": 1,
         "constraint": {"min_fps": 3000.0, "max_utilisation": 0.8},
         "policy": {"conv0": {"weight": 3, "act": 2}, "fc0": {"weight": 4, "act": 1}, "fc1": {"weight": 8, "act": None}},
         "policy_digest": POLICY.digest,
@@ -175,7 +176,7 @@ def test_the_command_is_what_the_command_line_takes() -> None:
     text = command(IDENTITY, 50_000, 9)
     assert text == (
         "make search MODEL=tfc BOARD=pynq-z2 DATASET=digits SEED=3 MIN_FPS=3000 MAX_UTIL=0.8 SEARCHER=ddpg "
-        "RETRAIN_IMAGES=2048 FINAL_IMAGES=50000 TRIALS=9"
+        "RETRAIN_IMAGES=2048 TOP_K=1 FINAL_IMAGES=50000 TRIALS=9"
     )
     flags: Any = {o for p in get_command(cli.app).commands["search"].params for o in p.opts}  # type: ignore[attr-defined]
     for variable in shlex.split(text)[2:]:

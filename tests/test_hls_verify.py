@@ -9,7 +9,9 @@ import pytest
 
 from hls.errors import VerificationError
 from hls.finn_execution import Answers
-from hls.verify import verdicts
+from hls.verify import quantizers, verdicts
+from models.probe import probe_layers
+from models.registry import get_model
 
 LAYERS = ("conv0", "fc0", "fc1")
 LOGITS = np.array([[1.0, 2.0, -0.5], [0.0, 0.25, 0.5]])
@@ -35,6 +37,23 @@ def test_accumulators_are_counted_in_their_least_significant_bit() -> None:
 def test_another_class_is_counted() -> None:
     flipped = LOGITS[:, ::-1]
     assert verdicts(LAYERS, LOGITS, [replace(FILE, logits=flipped), GRAPH])[0].wrong_classes == 1
+
+
+def test_wrong_choices_are_counted_and_of_equal_accumulators_any_will_do() -> None:
+    chosen = np.array([[1, 0], [2, 1]])
+    assert [v.wrong_choices for v in verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, chosen=chosen)])] == [0, 0]
+    found = verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, chosen=chosen[:, ::-1])])[1]
+    assert (found.wrong_choices, found.wrong_logits, found.agrees) == (2, 0, False)
+    level = np.array([[1.0, 1.0, 0.0], [0.5, 0.5, 0.5]])
+    stage = replace(GRAPH, logits=level, chosen=np.array([[1], [2]]))
+    assert verdicts(LAYERS, level, [replace(FILE, logits=level), stage])[1].agrees
+
+
+def test_quantizers_are_named_by_layers_and_sums() -> None:
+    names = quantizers(probe_layers(get_model("resnet8:0.25").build(), (3, 32, 32)))
+    assert names[:5] == ["conv", "block0_0.conv0", "block0_0.conv1, addend", "conv past block0_0.conv1", "block0_0.conv1, sum"]
+    assert names[5:9] == ["block1_0.conv0", "block1_0.conv1, addend", "block1_0.shortcut, addend", "block1_0.conv1, sum"]
+    assert len(names) == 13
 
 
 def test_the_first_layer_that_differs_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,8 +19,10 @@ from boards.pynq_z2 import PYNQ_Z2
 from hls.equality import differences
 from hls.errors import GraphError
 from hls.estimators import TableEstimator
-from hls.finn_backend import dataflow_model, estimate_with_flow, hardware_graph, quiet, read_model
+from hls.finn_backend import dataflow_model, dataflow_steps, estimate_with_flow, hardware_graph, quiet, read_model
+from hls.finn_execution import answers
 from hls.finn_streamlining import needs_own_order
+from hls.verify import quantizers, verdicts
 from models.export import write_qonnx
 from models.policy import BitPolicy, LayerBits
 from models.train import scale_images
@@ -61,6 +64,41 @@ def test_any_design_costs_what_finns_flow_says(costed: tuple[Network, TableEstim
     folding, built = estimator.tables.draw_design(policy, random.Random(2))
     finn = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=folding, implementations=built)
     assert differences(estimator.foldings.at(policy, folding, built), finn) == []
+
+
+@pytest.mark.parametrize("name", ["tfc", "resnet8:0.5", pytest.param("cnv", marks=pytest.mark.slow)])
+def test_the_choice_of_the_best_classes_costs_what_finns_flow_says(name: str, tmp_path: Path) -> None:
+    network = Network(name)
+    estimator = TableEstimator(network.tables(PYNQ_Z2, top_k=1), PYNQ_Z2)
+    policy = network.uniform(1)  # behind which FINN counts matching bits, where it can
+    network.export(policy, tmp_path / "network.onnx")
+    mine = estimator.estimate(policy, LIMITS)
+    assert mine.nodes[-1].op_type == "LabelSelect_hls"
+    finn = estimate_with_flow(
+        tmp_path / "network.onnx", PYNQ_Z2, folding=mine.folding, implementations=mine.implementations, top_k=1
+    )
+    assert differences(mine, finn) == []
+    with pytest.raises(GraphError, match="the best 11 of 10 classes are asked for; allowed are 1 to 10, and 0 for the logits"):
+        hardware_graph(tmp_path / "network.onnx", PYNQ_Z2, top_k=11)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("tfc", 1), ("resnet8:0.25", 2)])
+def test_every_stage_answers_the_same_and_chooses_the_same_classes(name: str, bits: int, tmp_path: Path) -> None:
+    network = Network(name)
+    quantized = network.quantized(network.uniform(bits))
+    write_qonnx(quantized, network.info.input_shape, tmp_path / "network.onnx")
+    pixels = network.images.x[:4]
+    trained = quantized(scale_images(pixels)).detach().double().numpy()
+    stages = answers(tmp_path / "network.onnx", PYNQ_Z2, pixels.numpy(), top_k=3)
+    found = verdicts(quantizers(network.specs), trained, stages)
+    assert [v.agrees for v in found] == [True, True, True]
+    for stage in stages[1:]:
+        assert stage.chosen is not None
+        assert stage.chosen.shape == (4, 3)
+        assert len(stage.activations) == len(quantizers(network.specs))
+    assert (stages[-1].chosen[:, 0] == trained.argmax(axis=1)).mean() > 0.7  # of equal accumulators any may be chosen
+    wrong = replace(stages[-1], chosen=np.roll(stages[-1].chosen, 1, axis=1))
+    assert not verdicts(quantizers(network.specs), trained, [*stages[:-1], wrong])[-1].agrees
 
 
 def test_the_default_frame_rate_is_within_reach(costed: tuple[Network, TableEstimator]) -> None:
@@ -196,7 +234,8 @@ def test_finns_graph_answers_what_the_network_does(name: str, seed: int, tmp_pat
                 answers.extend(execute_onnx(model, {model.graph.input[0].name: image[None].numpy()}).values())
 
     with TemporaryDirectory() as out, quiet():
-        dataflow_model(tmp_path / "network.onnx", PYNQ_Z2, Path(out), on_step=run)
+        for step, model, _ in dataflow_steps(tmp_path / "network.onnx", PYNQ_Z2, Path(out)):
+            run(step, model)
     wanted = quantized(scale_images(pixels)).detach().numpy()
     np.testing.assert_allclose(np.concatenate(answers), wanted, rtol=1e-5, atol=1e-5)
 
