@@ -91,8 +91,25 @@ def _float_multiply(_: HardwareGraph, op: Any) -> Resources:
     return _float_lanes(op, INTEGER_TO_FLOAT + FLOAT_MULTIPLY)
 
 
-def _float_add(_: HardwareGraph, op: Any) -> Resources:
+def _add(_: HardwareGraph, op: Any) -> Resources:
+    """A float adder a lane behind the last layer; of the integers of two streams, a LUT a bit of the sum."""
+    if op.get_output_datatype().is_integer():
+        return Resources(lut=HLS_CONTROL_LUT + op.attributes["PE"] * op.get_output_datatype().bitwidth())
     return _float_lanes(op, FLOAT_ADD)
+
+
+def _mean(_: HardwareGraph, op: Any) -> Resources:
+    """An adder a lane, a LUT a bit of the sum, and the sums of all channels in LUT RAM, 64 words of a bit to a LUT."""
+    a, bits = op.attributes, op.get_output_datatype().bitwidth()
+    return Resources(lut=HLS_CONTROL_LUT + a["PE"] * bits * (1 + math.ceil(a["NumChannels"] / a["PE"] / 64)))
+
+
+def _filter(graph: HardwareGraph, op: Any) -> Resources:
+    """FINN counts a DSP slice for all products of a lane together; each takes one."""
+    if op.attributes["resType"] != "dsp":
+        return Resources()
+    products = op.attributes["PE"] * op.attributes["SIMD"]
+    return Resources(dsp=max(0, products - int(op.dsp_estimation(graph.fpga_part))))
 
 
 def _requant(_: HardwareGraph, op: Any) -> Resources:
@@ -136,7 +153,9 @@ NODE_CORRECTIONS: dict[str, tuple[Callable[[HardwareGraph, Any], Resources], str
     "DuplicateStreams_hls": (_duplicate, "the copies of the stream"),
     "LabelSelect_hls": (_label_select, "comparators of the labels"),
     "ElementwiseMul_hls": (_float_multiply, "integer to float and a float multiplier a lane"),
-    "ElementwiseAdd_hls": (_float_add, "a float adder a lane"),
+    "ElementwiseAdd_hls": (_add, "an adder a lane"),
+    "GlobalAccPool_hls": (_mean, "adders and memory of the sums"),
+    "VVAU_hls": (_filter, "a DSP slice for every product"),
 }
 
 

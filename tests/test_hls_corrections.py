@@ -8,7 +8,7 @@ import pytest
 
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
-from hls.corrections import NODE_CORRECTIONS, correct_node, correct_system
+from hls.corrections import FLOAT_ADD, HLS_CONTROL_LUT, NODE_CORRECTIONS, correct_node, correct_system
 from hls.finn_operators import HardwareGraph, operator, threshold_type
 from hls.legal import NEVER
 from hls.rtl_unit import CONTROL_LUT, FACTOR, replay_luts, unit_luts, unit_slices
@@ -37,7 +37,12 @@ NODES: dict[str, dict[str, Any]] = {
     "DuplicateStreams_hls": {**CHANNELS, "NumOutputStreams": 2, "inputDataType": "UINT4"},
     "LabelSelect_hls": {"Labels": 10, "PE": 1, "K": 1, "inputDataType": "INT16", "numInputVectors": [1]},
     "ElementwiseMul_hls": {"PE": 1},
-    "ElementwiseAdd_hls": {"PE": 1},
+    "ElementwiseAdd_hls": {"PE": 1, "out_dtype": "FLOAT32"},
+    "GlobalAccPool_hls": {**CHANNELS, "inputDataType": "UINT4"},
+    "VVAU_hls": {
+        "PE": 4, "SIMD": 3, "Dim": [8, 8], "Channels": 64, "Kernel": [3, 3], "resType": "dsp", "inputDataType": "UINT4",
+        "weightDataType": "INT4", "outputDataType": "UINT4", "accDataType": "INT12",
+    },
 }  # fmt: skip
 
 
@@ -49,10 +54,25 @@ def corrected(op_type: str, **told: Any) -> Resources:
     return found.resources
 
 
+def test_integers_are_added_without_floats() -> None:
+    floats, integers = corrected("ElementwiseAdd_hls"), corrected("ElementwiseAdd_hls", out_dtype="INT6", PE=8)
+    assert (floats.lut, floats.dsp) == (HLS_CONTROL_LUT + FLOAT_ADD.lut, FLOAT_ADD.dsp)
+    assert (integers.lut, integers.dsp) == (HLS_CONTROL_LUT + 8 * 6, 0)
+
+
+def test_a_filter_takes_a_slice_for_every_product() -> None:
+    assert corrected("VVAU_hls").dsp == 4 * 3 - 4  # FINN counts one a lane
+    op = operator("VVAU_hls", "node", {**NODES["VVAU_hls"], "resType": "lut"})
+    assert correct_node(GRAPH, op, "layer") == ()
+
+
 @pytest.mark.parametrize("op_type", list(NODE_CORRECTIONS))
 def test_every_correction_adds_and_grows_with_the_work_done_at_once(op_type: str) -> None:
     lanes = "SIMD" if op_type == "FMPadding_rtl" else "PE"
     one, two = corrected(op_type), corrected(op_type, **{lanes: 2 * NODES[op_type][lanes]})
+    if op_type == "VVAU_hls":  # FINN counts all of its LUT
+        assert two.dsp > one.dsp > 0
+        return
     assert one.lut > 0
     assert two.lut > one.lut
     assert two.dsp >= one.dsp >= 0

@@ -16,11 +16,13 @@ from qonnx.core.onnx_exec import execute_onnx
 
 from boards.board import Resources
 from boards.pynq_z2 import PYNQ_Z2
+from hls.corrections import FIFO_DEPTH
 from hls.equality import differences
 from hls.errors import GraphError
 from hls.estimators import TableEstimator
 from hls.finn_backend import dataflow_model, dataflow_steps, estimate_with_flow, hardware_graph, quiet, read_model
 from hls.finn_execution import answers
+from hls.finn_operators import fifo_resources
 from hls.finn_streamlining import needs_own_order
 from hls.verify import quantizers, verdicts
 from models.export import write_qonnx
@@ -64,6 +66,21 @@ def test_any_design_costs_what_finns_flow_says(costed: tuple[Network, TableEstim
     folding, built = estimator.tables.draw_design(policy, random.Random(2))
     finn = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=folding, implementations=built)
     assert differences(estimator.foldings.at(policy, folding, built), finn) == []
+
+
+def test_a_fork_is_charged_for_what_waits(costed: tuple[Network, TableEstimator]) -> None:
+    network, estimator = costed
+    waits = "FIFO in which one branch waits for the windows of the other"
+    mine = estimator.estimate(network.uniform(4), LIMITS)
+    charged = {c.subject: c.resources for c in mine.corrections if c.reason == waits}
+    forks = {n.node: n for n in mine.nodes if n.op_type.startswith("DuplicateStreams")}
+    assert set(charged) == set(forks)
+    if network.info.name == "resnet8:0.5":
+        pe = int(forks["DuplicateStreams_hls_0"].folding["PE"])
+        words = 2 * (2 * 34 + 3) * 8 // pe  # two windows of 3x3 over 32 pixels and a border, 8 channels of 4 bits
+        deep, usual = (fifo_resources(n, 4 * pe, PYNQ_Z2.fpga_part) for n in (words, FIFO_DEPTH))
+        assert charged["DuplicateStreams_hls_0"] == Resources(lut=max(0.0, deep.lut - usual.lut), bram18=deep.bram18)
+        assert charged["DuplicateStreams_hls_0"].lut + charged["DuplicateStreams_hls_0"].bram18 > 0
 
 
 @pytest.mark.parametrize("name", ["tfc", "resnet8:0.5", pytest.param("cnv", marks=pytest.mark.slow)])

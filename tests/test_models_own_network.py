@@ -301,8 +301,23 @@ def test_it_is_requantized_in_place_as_quantized_anew(monkeypatch: pytest.Monkey
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_the_tables_of_the_example_are_equal_to_finn(tmp_path: Path) -> None:
-    network = Network(EXAMPLE)
+FILTERS = """
+from torch import nn
+INPUT_SHAPE = (1, 12, 12)
+def build(n_classes=10):
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding="same", bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), nn.ReLU(),
+        nn.Conv2d(8, 12, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, n_classes),
+    )
+"""
+
+
+@pytest.mark.parametrize("file", [None, FILTERS], ids=["the example", "padding, filters, a mean and a bias"])
+def test_the_tables_of_a_network_are_equal_to_finn(file: str | None, tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text(file or "")
+    network = Network(f"{tmp_path / 'network.py'}:build" if file else EXAMPLE)
     tables = network.tables(PYNQ_Z2)
     rng = random.Random(0)
     for policy in (network.uniform(1), network.random_policy(rng), network.random_policy(rng)):
