@@ -13,8 +13,8 @@ from hls.finn_backend import estimate_with_flow
 from hls.types import Estimate
 from models.data import Splits
 from models.policy import BitPolicy
+from models.state_file import write_state
 from models.train import accuracy
-from models.weights import write_state
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,18 @@ def find_weights(model: ModelInfo, splits: SearchSplits, own: Path | None, seed:
     return None
 
 
-def _pretrain(model: ModelInfo, splits: SearchSplits, settings: SearchSettings, listener: Listener) -> Pretrained:
+def _pretrain(model: ModelInfo, splits: SearchSplits, settings: SearchSettings, path: Path, listener: Listener) -> Pretrained:
+    """Train float weights into a file, or go on with it where it was interrupted."""
+    checkpoint = path.with_name(f"{path.stem}.pretraining.pt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
     def progress(done: int, total: int, loss: float) -> None:
         listener.advance("pretraining", done, total, f"loss {loss:.3f}")
 
-    return pretrain(model, splits, settings.seed, progress, resolve_device(settings.device))
+    weights = pretrain(model, splits, settings.seed, progress, resolve_device(settings.device), checkpoint)
+    write_pretrained(weights, path)
+    checkpoint.unlink(missing_ok=True)
+    return weights
 
 
 def untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
@@ -93,9 +100,7 @@ def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Liste
     path = out or shipped_path(model.name, splits.dataset)
     if path.is_dir():
         raise SettingsError(f"OUT={path} is a directory; name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = _pretrain(model, splits.for_search(), settings, listener)
-    write_pretrained(weights, path)
+    weights = _pretrain(model, splits.for_search(), settings, path, listener)
     return path, weights, accuracy(weights.network(), splits.test)
 
 
@@ -146,8 +151,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
         check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k)
-        weights = _pretrain(model, seen, settings, listener)
-        write_pretrained(weights, run / "pretrained.pt")
+        weights = _pretrain(model, seen, settings, run / "pretrained.pt", listener)
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)

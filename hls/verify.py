@@ -101,9 +101,10 @@ def _first_difference(
     names: Sequence[str], before: Sequence[NDArray[np.int64]], here: Sequence[NDArray[np.int64]]
 ) -> tuple[str | None, int, int]:
     """The first layer whose activations differ, how many of them do, and by how much at most."""
+    called = [*names, *(f"quantizer {i}" for i in range(len(names), max(len(before), len(here)) + 1))]  # none is left out
     if len(before) != len(here):
-        return [*names, "the last layer"][min(len(before), len(here))], max(len(before), len(here)), 0
-    for name, a, b in zip(names, before, here, strict=False):
+        return called[min(len(before), len(here))], max(len(before), len(here)), 0
+    for name, a, b in zip(called, before, here, strict=False):
         a, b = _channels_last(a, b.shape), b
         if a.size != b.size:
             return name, max(a.size, b.size), 0

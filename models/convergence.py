@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.data import ImageSet
-from models.errors import WeightsError
+from models.resumption import read_checkpoint
+from models.state_file import write_state
 from models.train import Recipe, accuracy, batches, optimizer_of, run_steps
-from models.weights import read_state, write_state
 
 FORMAT = 1
 
@@ -74,7 +73,7 @@ def converge(
     recipe = replace(recipe, n_images=effort.max_epochs * one.n_steps * one.batch_size)
     identity = {"format": FORMAT, "recipe": repr(asdict(recipe)), "effort": repr(effort), "seed": seed}
     optimizer = optimizer_of(network, recipe)
-    state = _read(checkpoint, identity)
+    state = read_checkpoint(checkpoint, "a retraining", identity)
     if state is None:
         state = {"epoch": 0, "best_epoch": 0, "accuracy": accuracy(network, chosen_by), "best": _copy(network)}
     else:
@@ -101,17 +100,3 @@ def converge(
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _read(checkpoint: Path | None, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """What a checkpoint holds, or None where there is none yet."""
-    if checkpoint is None or not checkpoint.exists():
-        return None
-    state = read_state(checkpoint, "the checkpoint of a retraining", "delete it to begin anew")
-    for name, value in identity.items():
-        if state.get(name) != value:
-            raise WeightsError(
-                f"{checkpoint} is of another retraining: its {name} is {state.get(name)}, not {value}; "
-                "delete the file to begin anew"
-            )
-    return state

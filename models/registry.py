@@ -85,7 +85,7 @@ MODELS = {
                   Recipe(n_images=550_000, lr=0.1), has_width=True),
         ModelInfo("resnet8", resnet.INPUT_SHAPE, "cifar10", 1000.0, partial(resnet.build, blocks_a_stage=1),
                   Recipe(n_images=1_000_000, lr=0.1, warmup=0.2, label_smoothing=0.1), has_width=True),
-        ModelInfo("resnet20", resnet.INPUT_SHAPE, "cifar10", 1000.0, partial(resnet.build, blocks_a_stage=3),
+        ModelInfo("resnet20", resnet.INPUT_SHAPE, "cifar10", 300.0, partial(resnet.build, blocks_a_stage=3),
                   Recipe(n_images=1_000_000, lr=0.1, warmup=0.2, label_smoothing=0.1), has_width=True),
         ModelInfo("mobilenet", mobilenet.INPUT_SHAPE, "cifar10", 1000.0, mobilenet.build,
                   Recipe(n_images=1_000_000, lr=0.1, warmup=0.2, label_smoothing=0.1), has_width=True),

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.data import SearchSplits
 from models.errors import WeightsError
-from models.files import whole_file
 from models.own_network import is_asked_for, is_own, plain_name
 from models.policy import BitPolicy
 from models.quant import set_bits
 from models.registry import ModelInfo, get_model
-from models.train import accuracy, fitted, train
+from models.resumption import train_resumably
+from models.state_file import read_state, unreadable, write_state
+from models.train import accuracy, fitted
 
 SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
@@ -91,8 +90,11 @@ def pretrain(
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
     device: torch.device = CPU,
+    checkpoint: Path | None = None,
 ) -> Pretrained:
     """Train a float network from scratch with its own recipe and the data set's augmentation.
+
+    Interrupted, it goes on from its checkpoint and ends with the same weights on the same machine.
 
     Args:
         info: which network.
@@ -100,56 +102,24 @@ def pretrain(
         seed: of everything random.
         progress: called after every step with steps done, steps in all, the step's loss.
         device: where; the weights come back to the CPU.
+        checkpoint: a file written now and then and begun from if it is there; None for none. Removing it is the caller's.
+
+    Raises:
+        WeightsError: the checkpoint cannot be read, or is of another training.
+        TrainingError: see `models.train.train`.
     """
     recipe = fitted(info.pretraining, splits, MAX_EPOCHS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = info.build(None, splits.n_classes).to(device)
-    train(network, splits.train, recipe, seed, progress)
+    train_resumably(network, splits.train, recipe, seed, checkpoint, progress)
     score = accuracy(network, splits.search)
     return Pretrained(info.name, splits.dataset, splits.n_classes, seed, score, network.cpu().state_dict(), info.digest)
-
-
-def write_state(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values with `torch.save`, whole or not at all."""
-    with whole_file(path) as part, part.open("wb") as file:
-        torch.save(content, file)
 
 
 def write_pretrained(weights: Pretrained, path: Path) -> None:
     """Keep pretrained weights in a file, whole or not at all."""
     write_state({"format": FORMAT, **vars(weights)}, path)
-
-
-def read_state(path: Path, what: str, remedy: str) -> dict[str, Any]:
-    """Read what `write_state` wrote, on the CPU; nothing is unpickled.
-
-    Args:
-        path: of the file.
-        what: it ought to be, for the error's text.
-        remedy: what to do where it cannot be read, the same.
-
-    Raises:
-        WeightsError: missing or corrupt.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise WeightsError(f"{path} is damaged: the checksum of {damaged} in it is wrong; {remedy}")
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(content, dict):
-            raise TypeError(f"it holds a {type(content).__name__}, not names and values")
-    except WeightsError:
-        raise
-    except Exception as error:  # zipfile, zlib, pickle and torch each have errors of their own
-        raise _unreadable(path, error, what, remedy) from error
-    return content
-
-
-def _unreadable(path: Path, error: Exception, what: str, remedy: str) -> WeightsError:
-    reason = str(error) or type(error).__name__
-    return WeightsError(f"{path} cannot be read as {what} ({reason.splitlines()[0][:120]}); {remedy}")
 
 
 def read_pretrained(path: Path) -> Pretrained:
@@ -170,7 +140,7 @@ def read_pretrained(path: Path) -> Pretrained:
     except WeightsError:
         raise
     except Exception as error:  # torch has errors of its own
-        raise _unreadable(path, error, what, remedy) from error
+        raise unreadable(path, error, what, remedy) from error
     return weights
 
 

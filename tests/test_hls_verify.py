@@ -72,6 +72,12 @@ def test_a_layer_that_is_missing_or_of_another_size_is_named() -> None:
     assert verdicts(LAYERS, LOGITS, [FILE, replace(GRAPH, activations=smaller)])[1].first_layer == "conv0"
 
 
+def test_what_has_no_name_is_looked_at_too() -> None:
+    fc = FC + np.array([[0, 0], [0, 1]])
+    found = verdicts(LAYERS[:1], LOGITS, [FILE, replace(GRAPH, activations=(GRAPH.activations[0], fc))])[1]
+    assert (found.first_layer, found.wrong_activations) == ("quantizer 1", 1)
+
+
 def test_a_step_is_needed() -> None:
     with pytest.raises(VerificationError, match="no stage has a factor"):
         verdicts(LAYERS, LOGITS, [FILE])

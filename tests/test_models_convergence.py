@@ -80,7 +80,7 @@ def test_a_checkpoint_of_another_retraining_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     retrained(path, Effort(1, 1))
     for told in ({"seed": 3}, {"recipe": replace(RECIPE, lr=0.01)}):
-        with pytest.raises(WeightsError, match=r"checkpoint\.pt is of another retraining: its (seed|recipe) is"):
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt is of another training: its (seed|recipe) is"):
             retrained(path, Effort(1, 1), **told)
 
 

@@ -17,6 +17,7 @@ from models.augmentation import Augmentation
 from models.data import Splits, load_splits
 from models.errors import ModelError, WeightsError
 from models.registry import ModelInfo, get_model
+from models.state_file import write_state
 from models.train import Recipe, accuracy
 from models.weights import (
     FORMAT,
@@ -26,7 +27,6 @@ from models.weights import (
     read_pretrained,
     shipped_weights,
     write_pretrained,
-    write_state,
 )
 from tests.bomb import Bomb
 from tests.tiny import equal
@@ -68,7 +68,7 @@ def test_pretraining_takes_the_data_sets_augmentation_and_at_most_25_epochs(
     info: ModelInfo, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Recipe] = []
-    monkeypatch.setattr(weights, "train", lambda network, images, recipe, seed, progress: seen.append(recipe))
+    monkeypatch.setattr(weights, "train_resumably", lambda network, images, recipe, *_: seen.append(recipe))
     augmentation = Augmentation(flip=True, shift_px=2)
     few = replace(splits.for_search(), train=splits.train.first(100), augmentation=augmentation)
     pretrain(info, few)
