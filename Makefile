@@ -16,22 +16,23 @@ export OMP_WAIT_POLICY = PASSIVE
 flag = $(if $($(1)),--$(2) $($(1)))
 COMMON := --model "$(MODEL)" --dataset "$(DATASET)" --seed $(SEED)
 SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,RUN,run) $(call flag,TRIALS,trials) \
-          $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,SEARCHER,searcher) \
+          $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,TOP_K,top-k) $(call flag,SEARCHER,searcher) \
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate retrain verify pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
+.PHONY: help setup search estimate retrain verify bitstream pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: MODEL=cnv|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
-	@echo "             MIN_FPS MAX_UTIL SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
+	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
+	@echo "             MIN_FPS MAX_UTIL TOP_K SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
+	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE"
 
 setup: $(STAMP) ## make .venv, once
 
@@ -48,7 +49,7 @@ search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
-	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,CHECK,check)
+	  $(call flag,POLICY,policy) $(call flag,WEIGHT_BITS,weight-bits) $(call flag,ACT_BITS,act-bits) $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,TOP_K,top-k) $(call flag,CHECK,check)
 
 retrain: $(STAMP) ## retrain the best policy of RUN to convergence (EPOCHS, PATIENCE)
 	@$(BIN)/bitloop retrain --run $(RUN_DIR) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) \
@@ -56,6 +57,10 @@ retrain: $(STAMP) ## retrain the best policy of RUN to convergence (EPOCHS, PATI
 
 verify: $(STAMP) ## QONNX file, streamlined graph and hardware layers of RUN against the trained network, bit for bit
 	@$(BIN)/bitloop verify --run $(RUN_DIR) $(call flag,IMAGES,images)
+
+bitstream: $(STAMP) ## the accelerator of RUN for its board (or POLICY=…/policy.json, or QONNX=….onnx with FOLDING or TARGET_FPS; OUT, IMAGES, FORCE=1)
+	@$(BIN)/bitloop build $(if $(QONNX),--qonnx "$(QONNX)" --board $(BOARD) $(call flag,FOLDING,folding) $(call flag,TARGET_FPS,target-fps) $(call flag,TOP_K,top-k),\
+		$(if $(POLICY),--policy "$(POLICY)",--run "$(RUN_DIR)")) $(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(FORCE),--force)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)

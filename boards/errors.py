@@ -2,7 +2,9 @@
 
 BoardError
 ├── UnknownBoardError
-└── BoardFileError
+├── BoardFileError
+└── PackageError
+    └── BitfileError
 """
 
 from __future__ import annotations
@@ -18,3 +20,11 @@ class UnknownBoardError(BoardError):
 
 class BoardFileError(BoardError):
     """A user's board file that cannot be read, or says what no board can be."""
+
+
+class PackageError(BoardError):
+    """A deployment package that cannot be made, or that is not, file for file, what its manifest says."""
+
+
+class BitfileError(PackageError):
+    """A file that is no bitfile, or a bitfile for another FPGA."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from flow.errors import BITLOOP_ERRORS
+from flow.errors import BITLOOP_ERRORS, MissingToolError
 from flow.interruption import ctrl_c
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
+NO_TOOLS = 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
@@ -35,6 +36,7 @@ Dataset = Annotated[
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
+TopK = Annotated[int, typer.Option(help="numbers of the best classes that the accelerator hands on; 0: the logits")]
 Run = Annotated[Path, typer.Option(help="directory of a run that make search has finished")]
 Device = Annotated[str, typer.Option(help="for training: auto (the GPU where there is one), cpu, cuda or cuda:<n>")]
 Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
@@ -63,6 +65,7 @@ def search(
     seed: Seed = 0,
     min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
     max_util: MaxUtil = None,
+    top_k: TopK = 1,
     searcher: Annotated[str, typer.Option(help="ddpg or random")] = "ddpg",
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
@@ -76,7 +79,7 @@ def search(
     settings = _settings(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
-        device=device,
+        device=device, top_k=top_k,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
@@ -100,6 +103,7 @@ def estimate(
     act_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
     min_fps: Annotated[float | None, typer.Option(help="the leanest folding this fast, not the fastest that fits")] = None,
     max_util: MaxUtil = None,
+    top_k: TopK = 1,
     seed: Seed = 0,
     front: Annotated[bool, typer.Option("--front", help="frame rate against use instead, folding by folding")] = False,
     check: Annotated[int, typer.Option(help="hold this many random policies against FINN's whole flow instead")] = 0,
@@ -110,7 +114,9 @@ def estimate(
     from flow.progress import ConsoleListener
     from models.policy import BitPolicy
 
-    settings = _settings(model=model, board=board, dataset=dataset, data_dir=data_dir, seed=seed, max_utilisation=max_util)
+    settings = _settings(
+        model=model, board=board, dataset=dataset, data_dir=data_dir, seed=seed, max_utilisation=max_util, top_k=top_k
+    )
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     listener = ConsoleListener(console, between=ctrl_c.check)
     evaluator = estimation.estimator_of(settings, listener)
@@ -196,6 +202,49 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def build(
+    run: Annotated[Path | None, typer.Option(help="directory of a run that make search has finished")] = None,
+    policy: Annotated[Path | None, typer.Option(help="its policy.json instead")] = None,
+    qonnx: Annotated[Path | None, typer.Option(help="a QONNX file from elsewhere instead")] = None,
+    board: BoardName = "pynq-z2",
+    folding: Annotated[Path | None, typer.Option(help="of --qonnx: JSON as FINN's folding_config_file takes it")] = None,
+    target_fps: Annotated[
+        int | None, typer.Option(help="of --qonnx: frame rate that FINN's own folding aims at instead")
+    ] = None,
+    top_k: TopK = 1,
+    images: Annotated[int, typer.Option(min=1, help="of the golden set, that every stage is held against first")] = 64,
+    force: Annotated[
+        bool, typer.Option("--force", help="build what does not fit, was estimated otherwise or misses its clock")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="directory of the build; build/<name> unless given")] = None,
+) -> None:
+    """Build the accelerator: a deployment package with Vivado, a hand-over package without."""
+    from flow.bitstream import build as run_build
+    from flow.build_source import source_of_policy, source_of_qonnx
+    from flow.config import environment
+    from flow.errors import SettingsError
+    from flow.progress import ConsoleListener
+
+    given = {"--run": run, "--policy": policy, "--qonnx": qonnx}
+    if sum(value is not None for value in given.values()) != 1:
+        raise SettingsError("give one of RUN=runs/…, POLICY=runs/…/policy.json and QONNX=….onnx")
+    if qonnx is not None:
+        source = source_of_qonnx(qonnx, board, folding, target_fps, top_k)
+    elif folding is not None or target_fps is not None:
+        raise SettingsError("FOLDING and TARGET_FPS go with QONNX; a policy has a folding of its own")
+    else:
+        source = source_of_policy(policy or cast(Path, run) / "policy.json")
+    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
+        built = run_build(source, out, images, force, environment(), listener)
+        r, timing = built.reports, built.reports.system_timing
+        listener.note(
+            f"Vivado {r.vivado}: {r.system.lut:,.0f} LUT, {r.system.bram18:.0f} BRAM18, {r.system.dsp:.0f} DSP with the shell, "
+            f"up to {timing.fmax_mhz:.1f} MHz\ncopy {built.package.path} to the board and run on_device.py there; "
+            f"read {built.path / 'layers.md'}"
+        )
+
+
 def entry() -> None:
     """What the installed command calls."""
     code = main()
@@ -204,7 +253,11 @@ def entry() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 2 after an error of the user's or the machine's, 130 after Ctrl-C."""
+    """Run the command line.
+
+    The exit code is 0, 2 after an error of the user's or the machine's, 3 where a vendor tool is missing and all that needs
+    none is done, 130 after Ctrl-C.
+    """
     warnings.filterwarnings("ignore", "fast_hadamard_transform", UserWarning)  # brevitas, on import
     with ctrl_c:
         try:
@@ -218,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
             elif text is None:
                 raise
             else:
-                return _complain(text, 2)
+                return _complain(text, NO_TOOLS if isinstance(error, MissingToolError) else 2)
     if code == INTERRUPTED:  # Typer may have made this of Ctrl-C by itself
         return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
     return code if isinstance(code, int) else 0

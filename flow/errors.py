@@ -13,8 +13,17 @@ BITLOOP_ERRORS, a tuple for `except`
 
 from __future__ import annotations
 
-from boards.errors import BoardError, BoardFileError, UnknownBoardError
-from hls.errors import FoldingError, GraphError, HlsError, VerificationError
+from boards.errors import BitfileError, BoardError, BoardFileError, PackageError, UnknownBoardError
+from hls.errors import (
+    BuildError,
+    FoldingError,
+    GraphError,
+    HlsError,
+    MissingToolError,
+    ReportError,
+    StepError,
+    VerificationError,
+)
 from models.errors import (
     DataError,
     DeviceError,
@@ -55,8 +64,10 @@ BITLOOP_ERRORS = (BoardError, ModelError, HlsError, FlowError)
 
 __all__ = [
     "BITLOOP_ERRORS",
+    "BitfileError",
     "BoardError",
     "BoardFileError",
+    "BuildError",
     "ConstraintError",
     "DataError",
     "DeviceError",
@@ -66,12 +77,16 @@ __all__ = [
     "GraphError",
     "HlsError",
     "ImageFileError",
+    "MissingToolError",
     "ModelError",
     "NetworkError",
+    "PackageError",
     "PolicyError",
+    "ReportError",
     "RunDirectoryError",
     "SettingsError",
     "SplitError",
+    "StepError",
     "StoreError",
     "TrainingError",
     "UnknownBoardError",

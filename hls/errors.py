@@ -3,7 +3,11 @@
 HlsError
 ├── GraphError
 ├── FoldingError
-└── VerificationError
+├── VerificationError
+└── BuildError
+    ├── StepError
+    ├── MissingToolError
+    └── ReportError
 """
 
 from __future__ import annotations
@@ -23,3 +27,19 @@ class VerificationError(HlsError):
 
 class FoldingError(HlsError):
     """A folding that FINN's operators do not accept."""
+
+
+class BuildError(HlsError):
+    """An accelerator that cannot be built as it is asked for."""
+
+
+class StepError(BuildError):
+    """A step of a build failed; what was finished before it is kept."""
+
+
+class MissingToolError(BuildError):
+    """A vendor tool is not on this machine, or not in a version that is supported."""
+
+
+class ReportError(BuildError):
+    """A report of Vivado's that cannot be read, or that no Vivado wrote."""

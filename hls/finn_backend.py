@@ -75,6 +75,8 @@ def _run_step(name: str, model: Any, config: Any) -> Any:
         if name == "step_streamline" and needs_own_order(model):
             return streamline(model)
         return getattr(finn_steps(), name)(model, config)
+    except OSError:  # a full disk is not FINN's fault
+        raise
     except Exception as error:
         raise GraphError(f"FINN's {name} failed: {type(error).__name__}: {error}") from error
 
@@ -244,6 +246,40 @@ def set_foldings(
     return found
 
 
+def fold(
+    model: Any, config: Any, folding: Folding | None, target_fps: int | None, implementations: Sequence[Implementation]
+) -> Any:
+    """A dataflow graph with a folding, its types at their narrowest but for what bitloop keeps (`hls.finn_implementations`).
+
+    Args:
+        model: as `dataflow_model` gives it.
+        config: the same.
+        folding: applied through FINN's `folding_config_file`; None for FINN's own choice.
+        target_fps: then the frame rate it aims at.
+        implementations: of every layer, in order.
+
+    Raises:
+        FoldingError: a node of the folding is not there.
+        GraphError: FINN refuses the folding.
+    """
+    config.target_fps, config.folding_config_file = target_fps, None
+    if folding is None:
+        model = _run_step("step_target_fps_parallelization", model, config)
+    else:
+        names = [node.name for node in model.graph.node]
+        unknown = sorted(set(folding) - set(names))
+        if unknown:  # FINN would leave them out without a word
+            raise FoldingError(f"the folding has node {unknown[0]}; nodes are {', '.join(names)}")
+        path = Path(config.output_dir) / "folding.json"
+        path.write_text(json.dumps({"Defaults": {}, **{n: dict(f) for n, f in folding.items()}}), encoding="utf-8")
+        config.folding_config_file = str(path)
+        model = _run_step("step_apply_folding_config", model, config)
+    model = _run_step("step_minimize_bit_width", model, config)
+    keep_bipolar(model, implementations)
+    widen_thresholds(model)
+    return model
+
+
 def estimate_with_flow(
     onnx: Path, board: Board, folding: Folding | None = None, target_fps: int | None = None,
     weight_stream_bits: int = 36, implementations: Sequence[Implementation] = (), layer_of: Mapping[str, str] | None = None,
@@ -273,23 +309,8 @@ def estimate_with_flow(
         from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
 
-        if folding is not None:
-            unknown = sorted(set(folding) - {node.name for node in model.graph.node})
-            if unknown:  # FINN would leave them out without a word
-                names = ", ".join(node.name for node in model.graph.node)
-                raise FoldingError(f"the folding has node {unknown[0]}; nodes are {names}")
-            path = out / "folding.json"
-            path.write_text(json.dumps({"Defaults": {}, **{n: dict(f) for n, f in folding.items()}}))
-            config.target_fps = None
-            config.folding_config_file = str(path)
-            model = _run_step("step_apply_folding_config", model, config)
-        else:
-            config.target_fps = target_fps
-            config.mvau_wwidth_max = weight_stream_bits
-            model = _run_step("step_target_fps_parallelization", model, config)
-        model = _run_step("step_minimize_bit_width", model, config)
-        keep_bipolar(model, implementations)
-        widen_thresholds(model)
+        config.mvau_wwidth_max = weight_stream_bits
+        model = fold(model, config, folding, target_fps, implementations)
         try:
             cycles = model.analysis(exp_cycles_per_layer)
             used = res_estimation(model, board.fpga_part)

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from boards.board import Resources
+from hls.finn_xnor import hold_every_count
 
 _scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until exit: FINN holds paths into it
 
@@ -38,6 +39,8 @@ def finn_steps() -> ModuleType:
         finn.util.settings.initialize_dummy_settings()
         finn.xsi.SimEngine = None  # else the import looks for Vivado's simulator
         import finn.builder.build_dataflow_steps as steps
+
+        hold_every_count()
     for name in ("finn", "qonnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return cast(ModuleType, steps)

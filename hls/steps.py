@@ -6,7 +6,7 @@ one, then what adds them up. FINN's own order, which names its nodes, goes throu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from math import prod
@@ -92,23 +92,33 @@ def summed_pixels(graph: HardwareGraph, steps: Sequence[Step]) -> int:
     return prod(prod(op.attributes["numInputVectors"]) for op in means)
 
 
-def held_pixels(graph: HardwareGraph, fork: int) -> int:
-    """Pixels that the windows of a branch hold back, at most, while the other one waits; of what a fork copies.
+def held_by(windows: Iterable[Mapping[str, Any]]) -> int:
+    """Pixels that windows one behind the other hold back, at most, in pixels of what the first one reads.
 
     A window hands on its first pixels once its rows are there, and holds all but one of them from then on.
+
+    Args:
+        windows: attributes of FINN's ConvolutionInputGenerator, in the order of the data.
     """
-    most = 0
+    held, stride = 0, 1
+    for a in windows:
+        rows, columns = a["ConvKernelDim"]
+        held += ((rows - 1) * a["IFMDim"][1] + columns) * stride**2
+        stride *= a["Stride"][0]
+    return int(held)
+
+
+def held_pixels(graph: HardwareGraph, fork: int) -> int:
+    """Pixels of what a fork copies that the windows of one branch hold back, and those of the other do not."""
+    held = []
     for here in graph.readers(fork):
-        held, stride = 0, 1
+        windows = []
         while len(graph.sources[here]) == 1:
-            a = graph.ops[here].attributes
             if kind_of(graph.ops[here]) == "ConvolutionInputGenerator":
-                rows, columns = a["ConvKernelDim"]
-                held += ((rows - 1) * a["IFMDim"][1] + columns) * stride**2
-                stride *= a["Stride"][0]
+                windows.append(graph.ops[here].attributes)
             (here,) = graph.readers(here)
-        most = max(most, held)
-    return most
+        held.append(held_by(windows))
+    return max(held) - min(held)
 
 
 def _check(graph: HardwareGraph, spec: LayerSpec, steps: Sequence[Step]) -> None:

@@ -1,0 +1,1 @@
+"""In place of matplotlib.pyplot: nothing is drawn."""

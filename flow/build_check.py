@@ -1,0 +1,151 @@
+"""What is looked at, bit for bit, before a tool runs; and the golden set that a board is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.build_directory import BuildDirectory
+from flow.build_source import BuildSource
+from flow.errors import VerificationError
+from flow.golden import read_golden
+from flow.progress import Listener
+from flow.run_directory import write_json
+from hls.finn_build import Stream, image_of
+from hls.finn_execution import answers
+from hls.verify import Verdict, verdicts
+from models.files import whole_file
+
+ANSWERS, VERIFIED = "answers.npz", "verified.json"
+N_NOISE = 16  # frames of noise for a network without a golden set
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at.
+
+    Attributes:
+        n_images: looked at; 0 where nothing could be.
+        images: what they are: the golden set, or noise.
+        stages: names of the stages that agree.
+        why_not: why nothing could be looked at; empty otherwise.
+    """
+
+    n_images: int
+    images: str
+    stages: tuple[str, ...]
+    why_not: str = ""
+
+    def sentence(self) -> str:
+        """For a person."""
+        if self.why_not:
+            return f"not verified: {self.why_not}"
+        return f"verified on {self.n_images} images of {self.images}, bit for bit: {', '.join(self.stages)}"
+
+
+def verify_source(source: BuildSource, directory: BuildDirectory, n_images: int, listener: Listener) -> Verified:
+    """Hold every stage of a network against the trained one, or where there is no golden set the stages against each other.
+
+    What agreed is kept in the build's directory, with the frames and answers for the board, and not looked at again.
+
+    Args:
+        source: the network.
+        directory: of the build.
+        n_images: of the golden set, 1 or more.
+        listener: is told about it.
+
+    Raises:
+        VerificationError: a stage differs; the text names the first layer that does.
+        GraphError: FINN cannot run the network.
+    """
+    kept = _kept(directory)
+    if kept is not None and (source.golden is None or kept.n_images >= n_images):
+        return kept
+    found = _verify(source, directory, n_images, listener)
+    listener.note(found.sentence())
+    write_json(directory / VERIFIED, {"plan": directory.plan.digest, **asdict(found)})
+    return found
+
+
+def _kept(directory: BuildDirectory) -> Verified | None:
+    """What was verified before for this plan, if that can be read."""
+    try:
+        raw = json.loads((directory / VERIFIED).read_text(encoding="utf-8"))
+        if raw.pop("plan") != directory.plan.digest or not (raw["why_not"] or (directory / ANSWERS).exists()):
+            return None
+        return Verified(**{**raw, "stages": tuple(raw["stages"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _verify(source: BuildSource, directory: BuildDirectory, n_images: int, listener: Listener) -> Verified:
+    built = directory.plan.implementations
+    names = [layer.name for layer in source.layers]
+    if source.golden is not None:
+        golden = read_golden(source.golden).first(n_images)
+        pixels, labels, trained, what = golden.pixels, golden.labels, golden.logits, "the golden set"
+    else:
+        image = image_of(source.onnx)
+        if not image.is_pixels:
+            return Verified(
+                0, "", (), f"{source.onnx.name} reads {image}, and only 8-bit pixels less 128 can be fed to all stages"
+            )
+        pixels = np.random.default_rng(0).integers(0, 256, (N_NOISE, *image.shape), np.uint8)
+        labels, trained, what = None, None, "noise, as there is no golden set"
+    listener.note(f"holding every stage against each other on {len(pixels)} images of {what}")
+    stages = answers(source.onnx, source.board, pixels, built, source.top_k)
+    n_quantizers = len(stages[0].activations)
+    if n_quantizers != len(names) - 1:  # more than one a layer, or no layers known
+        names = [f"quantizer {i}" for i in range(1, n_quantizers + 2)]
+    found = verdicts(names, stages[0].logits if trained is None else trained, stages)
+    wrong = next((v for v in found if not v.agrees), None)
+    if wrong is not None:
+        raise VerificationError(_complaint(wrong, source))
+    last = stages[-1]
+    handed_on: NDArray[Any] = last.logits.astype(np.float32) if last.chosen is None else last.chosen
+    _write_answers(directory / ANSWERS, pixels, labels, handed_on)
+    return Verified(len(pixels), what, tuple(v.stage for v in found))
+
+
+def _complaint(wrong: Verdict, source: BuildSource) -> str:
+    where = f", first in layer {wrong.first_layer}" if wrong.first_layer else ""
+    return (
+        f"the {wrong.stage} of {source.onnx} is not the network that was trained: {wrong.wrong_logits:,} accumulators differ "
+        f"on {wrong.n_images} images{where}; nothing is built of it: make verify shows more, make retrain exports it anew"
+    )
+
+
+def _write_answers(path: Path, pixels: NDArray[np.uint8], labels: NDArray[np.int64] | None, handed_on: NDArray[Any]) -> None:
+    """Keep images and what the hardware layers answer, bit for bit."""
+    arrays: dict[str, Any] = {"pixels": pixels, "outputs": handed_on} | ({} if labels is None else {"labels": labels})
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_board_golden(answers: Path, reads: Stream, hands_on: Stream, path: Path) -> int:
+    """Write a golden set as the accelerator reads and answers it.
+
+    Args:
+        answers: what `verify_source` kept.
+        reads: what the accelerator reads: rows and columns before channels, or all in one row as the network flattens it.
+        hands_on: what it answers.
+        path: where to.
+
+    Returns:
+        The number of frames.
+    """
+    with np.load(answers, allow_pickle=False) as file:
+        pixels, outputs = file["pixels"], file["outputs"]
+        labels = {"labels": file["labels"]} if "labels" in file else {}
+    integers = (pixels.astype(np.int16) - 128).astype(np.int8)
+    if len(reads.shape) == 4:
+        integers = integers.transpose(0, 2, 3, 1)
+    inputs, wanted = (a.reshape(len(a), *shape[1:]) for a, shape in ((integers, reads.shape), (outputs, hands_on.shape)))
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, inputs=inputs, outputs=wanted, **labels)
+    return len(inputs)

@@ -1,0 +1,102 @@
+"""From what Vivado built to a deployment package."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import boards.on_device
+from boards import package
+from boards.bitfile import check_part, read_bit_header
+from boards.driver_bundle import collect_driver
+from boards.package import BoardFacts, Manifest, Package, write_package
+from flow.build_check import ANSWERS, write_board_golden
+from flow.build_directory import BuildDirectory
+from flow.build_source import BuildSource
+from flow.errors import PackageError
+from hls.finn_build import Checkpoint, Stream
+from hls.handover.build import RESULTS
+from hls.handover.progress import sha256
+
+FOLDER = "package"
+
+
+def write_deployment(
+    directory: BuildDirectory, source: BuildSource, checkpoint: Checkpoint, tools: Mapping[str, Any]
+) -> Package:
+    """Make the deployment package of a finished build.
+
+    Args:
+        directory: of the build, with its results.
+        source: what was built.
+        checkpoint: what it was built from.
+        tools: that built it, as `results.json` names them.
+
+    Raises:
+        PackageError: the bitfile is for another part, the driver's settings are for another network, or the driver is not
+            installed.
+    """
+    results = directory / RESULTS
+    bit, hwh, settings = (
+        results / "bitfile/finn-accel.bit",
+        results / "bitfile/finn-accel.hwh",
+        results / "driver/settings.json",
+    )
+    check_part(read_bit_header(bit), source.board.fpga_part)
+    _check_settings(settings, checkpoint)
+    driver = collect_driver(version("finn-plus"))
+    stem = f"{directory.plan.name}-{sha256(bit)[:12]}"  # another name for another bitfile: pynq remembers what a name was
+    files = {f"{stem}.bit": bit, f"{stem}.hwh": hwh, "on_device.py": Path(boards.on_device.__file__), **driver.files}
+    files |= {p.relative_to(results / "driver").as_posix(): p for p in (results / "driver").rglob("*") if p.is_file()}
+    n_golden = 0
+    with tempfile.TemporaryDirectory(prefix="bitloop-package-") as folder:
+        if (directory / ANSWERS).exists():
+            files["golden.npz"] = Path(folder) / "golden.npz"
+            n_golden = write_board_golden(directory / ANSWERS, checkpoint.reads, checkpoint.hands_on, files["golden.npz"])
+        manifest = Manifest(
+            name=directory.plan.name,
+            board=BoardFacts(
+                name=source.board.name, title=source.board.title, fpga_part=source.board.fpga_part, family=source.board.family
+            ),
+            clock_mhz=source.board.clock_mhz,
+            bitfile=f"{stem}.bit",
+            hwh=f"{stem}.hwh",
+            settings="settings.json",
+            golden="golden.npz" if n_golden else None,
+            plan=directory.plan.digest,
+            policy=directory.plan.policy_digest,
+            reads=_stream(checkpoint.reads),
+            hands_on=_stream(checkpoint.hands_on),
+            n_golden=n_golden,
+            driver=dict(driver.versions),
+            tools=f"Vivado {tools['version']}",
+        )
+        return write_package(directory / FOLDER, manifest, files)
+
+
+def _stream(of: Stream) -> package.Stream:
+    return package.Stream(shape=of.shape, datatype=of.datatype)
+
+
+def _check_settings(path: Path, checkpoint: Checkpoint) -> None:
+    """Look whether FINN's settings for the driver are those of the checkpoint.
+
+    Raises:
+        PackageError: they are not.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))["driver_information"]["io_shape_dict"]
+        pairs = [
+            (told["ishape_normal"], [list(checkpoint.reads.shape)]), (told["oshape_normal"], [list(checkpoint.hands_on.shape)]),
+            (told["idt"], [f"DataType['{checkpoint.reads.datatype}']"]),
+            (told["odt"], [f"DataType['{checkpoint.hands_on.datatype}']"]),
+        ]  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"{path} holds no settings of a driver ({error}); build again") from error
+    for given, wanted in pairs:
+        if given != wanted:
+            raise PackageError(f"{path} is for another network: it says {given} where {wanted} was built; build again")

@@ -1,0 +1,300 @@
+"""bitloop's own part of a build: a QONNX file becomes the checkpoint that FINN's steps for a board begin with.
+
+It is what `hls.finn_backend.estimate_with_flow` runs, on the same file with the same folding, so that what is built is what
+was estimated; FIFO depths come on top. FINN's later steps, which do without step_minimize_bit_width, change neither types
+nor folding of a node (`tests/test_hls_finn_build.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from boards.board import Board, Resources
+from hls.build_plan import BuildPlan
+from hls.corrections import FIFO_DEPTH
+from hls.errors import BuildError, FoldingError, GraphError
+from hls.finn_backend import FOLDING_ATTRIBUTES, dataflow_model, fold, quiet, read_model
+from hls.finn_operators import finn_steps
+from hls.steps import held_by
+from models.files import whole_file
+
+
+@dataclass(frozen=True)
+class BuiltNode:
+    """A hardware node of a checkpoint: FINN's name and class, estimated cycles and resources, folding, QONNX types.
+
+    Attributes:
+        node, op_type, cycles, resources, folding: as in `hls.types.NodeEstimate`.
+        types: attribute to type, of those that say what the node reads, holds and hands on.
+    """
+
+    node: str
+    op_type: str
+    cycles: int
+    resources: Resources
+    folding: Mapping[str, int | str]
+    types: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> BuiltNode:
+        """Read what `to_dict` gave."""
+        return cls(**{**raw, "resources": Resources(**raw["resources"])})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What goes into an accelerator or comes out of it: the shape of one frame, a one before it, and a QONNX type."""
+
+    shape: tuple[int, ...]
+    datatype: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A prepared graph beside its file: nodes in FINN's order, and what it reads and hands on."""
+
+    nodes: tuple[BuiltNode, ...]
+    reads: Stream
+    hands_on: Stream
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a network's first quantizer makes of an image.
+
+    Attributes:
+        shape: (C, H, W), or whatever the file says behind the one for the frame.
+        step: what an integer is worth.
+        bits, signed: of the integers.
+    """
+
+    shape: tuple[int, ...]
+    step: float
+    bits: int
+    signed: bool
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether it reads as bitloop's networks do: a pixel less 128, over 128."""
+        return len(self.shape) == 3 and (self.step, self.bits, self.signed) == (1 / 128, 8, True)
+
+    def __str__(self) -> str:
+        kind = "INT" if self.signed else "UINT"
+        return f"{kind}{self.bits} in steps of {self.step:.6g}, shape {'x'.join(map(str, self.shape))}"
+
+
+def image_of(onnx: Path) -> Image:
+    """What a QONNX file reads.
+
+    Raises:
+        GraphError: it cannot be read, or does not begin with the image's quantizer.
+    """
+    from qonnx.util.basic import get_by_name
+
+    model = read_model(onnx)
+    node = model.graph.node[0]
+    while node.op_type in ("Flatten", "Reshape"):
+        node = model.find_consumer(node.output[0])
+    if node.op_type != "Quant":
+        raise GraphError(
+            f"{onnx} begins with {node.op_type}; a Quant of the image is wanted, as Brevitas' QuantIdentity exports it"
+        )
+    step, _, bits = (float(model.get_initializer(name)) for name in node.input[1:4])
+    shape = tuple(model.get_tensor_shape(model.graph.input[0].name)[1:])
+    return Image(shape, step, int(bits), bool(get_by_name(node.attribute, "signed").i))
+
+
+def finn_parts() -> dict[str, str]:
+    """FINN's boards with PYNQ, name to part."""
+    finn_steps()
+    from finn.util.basic import pynq_part_map
+
+    return dict(pynq_part_map)
+
+
+def prepare(plan: BuildPlan, board: Board, onnx: Path, target: Path) -> Checkpoint:
+    """Write the checkpoint of a plan. About 12 s the first time in a process, 6 s after.
+
+    Args:
+        plan: what to build.
+        board: of the plan.
+        onnx: the plan's QONNX file.
+        target: the checkpoint's file; written whole or not at all.
+
+    Raises:
+        GraphError: FINN cannot convert the network.
+        FoldingError: FINN refuses the folding.
+        BuildError: an accumulator would wrap, or the network has more than one stream in or out.
+    """
+    with tempfile.TemporaryDirectory(prefix="bitloop-build-") as folder, quiet():
+        model, config = dataflow_model(onnx, board, Path(folder), plan.implementations, plan.top_k)
+        model = fold(model, config, plan.folding, plan.target_fps, plan.implementations)
+        _check_folding(model)
+        _check_accumulators(model)
+        found = Checkpoint(_nodes(model, board), *_ends(model))
+        _size_fifos(model, plan.fifo_depths)
+        with whole_file(target) as part:
+            model.save(str(part))
+    return found
+
+
+def _check_folding(model: Any) -> None:
+    """Look whether every node takes its streams in whole pieces: FINN applies a folding that does not divide without a word.
+
+    Raises:
+        FoldingError: one does not.
+    """
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        try:
+            pairs = [(op.get_normal_input_shape(), op.get_folded_input_shape())]
+            pairs.append((op.get_normal_output_shape(), op.get_folded_output_shape()))
+            divides = all(prod(map(int, normal)) == prod(map(int, folded)) for normal, folded in pairs)
+        except Exception:  # FINN's assertions have no text
+            divides = False
+        if not divides:
+            told = {name: op.get_nodeattr(name) for name in ("PE", "SIMD") if name in op.get_nodeattr_types()}
+            sizes = {n: op.get_nodeattr(n) for n in ("MW", "MH", "NumChannels", "Channels") if n in op.get_nodeattr_types()}
+            raise FoldingError(f"the folding of {node.name}, {told}, does not divide its sizes {sizes}; take divisors of them")
+
+
+def _nodes(model: Any, board: Board) -> tuple[BuiltNode, ...]:
+    from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
+    from finn.analysis.fpgadataflow.res_estimation import res_estimation
+    from qonnx.custom_op.registry import getCustomOp
+
+    try:
+        cycles, used = model.analysis(exp_cycles_per_layer), res_estimation(model, board.fpga_part)
+    except Exception as error:
+        raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
+    found = []
+    for node in model.graph.node:
+        op, r = getCustomOp(node), used[node.name]
+        known = op.get_nodeattr_types()
+        types = {name: str(op.get_nodeattr(name)) for name in known if name.lower().endswith(("datatype", "_dtype"))}
+        found.append(
+            BuiltNode(
+                node.name,
+                node.op_type,
+                int(cycles[node.name]),
+                Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
+                {name: op.get_nodeattr(name) for name in FOLDING_ATTRIBUTES if name in known},
+                {name: kind for name, kind in types.items() if kind},
+            )
+        )
+    return tuple(found)
+
+
+def _ends(model: Any) -> tuple[Stream, Stream]:
+    """What goes in and what comes out."""
+    ends = []
+    for tensors, which in ((model.graph.input, "reads"), (model.graph.output, "hands on")):
+        if len(tensors) != 1:
+            raise BuildError(f"the network {which} {len(tensors)} streams; one can be built")
+        name = tensors[0].name
+        ends.append(Stream(tuple(model.get_tensor_shape(name)), model.get_tensor_datatype(name).name))
+    return ends[0], ends[1]
+
+
+def _check_accumulators(model: Any) -> None:
+    """Look whether every one-bit unit has room for every count; `hls.finn_xnor` sees to that.
+
+    Raises:
+        BuildError: one has not.
+    """
+    from qonnx.core.datatype import DataType
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        if "binaryXnorMode" in op.get_nodeattr_types() and op.get_nodeattr("binaryXnorMode"):
+            most = op.get_nodeattr("MW") if node.op_type.startswith("MVAU") else _window(op)
+            kind = DataType[op.get_nodeattr("accDataType")]
+            if kind.max() < most:
+                raise BuildError(
+                    f"node {node.name} counts to {most}, its accumulator {kind.name} only to {kind.max():.0f} and would wrap"
+                )
+
+
+def _window(op: Any) -> int:
+    rows, columns = op.get_nodeattr("Kernel")
+    return int(rows * columns)
+
+
+def _size_fifos(model: Any, measured: Mapping[str, int]) -> None:
+    """Tell every node how deep the FIFOs around it are.
+
+    FINN gives a stream the larger of what its two ends say (finn/transformation/fpgadataflow/insert_fifo.py).
+
+    Args:
+        model: the graph.
+        measured: node to words behind it, where they were measured; others are as the estimate counts them.
+    """
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        sources = [model.find_producer(name) for name in node.input if model.get_initializer(name) is None]
+        before = [2 if source is not None and source.name in measured else FIFO_DEPTH for source in sources]  # 2: FINN's least
+        behind = [measured.get(node.name, FIFO_DEPTH)] * len(node.output)
+        if node.op_type.startswith("DuplicateStreams") and node.name not in measured:
+            behind = [max(FIFO_DEPTH, words) for words in _waiting(model, node)]
+        op.set_nodeattr("inFIFODepths", before)
+        op.set_nodeattr("outFIFODepths", behind)
+
+
+def _waiting(model: Any, fork: Any) -> list[int]:
+    """For every branch behind a fork the words that must wait in front of it while the other branch fills its windows."""
+    from qonnx.custom_op.registry import getCustomOp
+
+    op = getCustomOp(fork)
+    held = [_held_pixels(model, name) for name in fork.output]
+    words_of_pixel = op.get_nodeattr("NumChannels") // op.get_nodeattr("PE")
+    return [max(0, max(held) - here) * words_of_pixel for here in held]
+
+
+def _held_pixels(model: Any, stream: str) -> int:
+    """Pixels that the windows from a stream on to where branches meet hold back, in pixels of the stream."""
+    from qonnx.custom_op.registry import getCustomOp
+
+    windows = []
+    while (node := model.find_consumer(stream)) is not None:
+        if sum(model.get_initializer(name) is None for name in node.input) > 1:
+            break
+        if node.op_type.startswith("ConvolutionInputGenerator"):
+            op = getCustomOp(node)
+            windows.append({name: op.get_nodeattr(name) for name in ("ConvKernelDim", "IFMDim", "Stride")})
+        stream = node.output[0]
+    return held_by(windows)
+
+
+def differences(built: Sequence[BuiltNode], estimated: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where a checkpoint's own estimate is not the one that a policy came with; a line each.
+
+    Args:
+        built: nodes of the checkpoint.
+        estimated: nodes of the estimate in `policy.json`.
+    """
+    there = {str(n["node"]): n for n in estimated}
+    found = [f"node {name} is not in the graph" for name in sorted(set(there) - {n.node for n in built})]
+    for n in built:
+        other = there.get(n.node)
+        if other is None:
+            found.append(f"node {n.node} is not in the estimate")
+            continue
+        here = {"op_type": n.op_type, "cycles": n.cycles, **asdict(n.resources), "folding": json.loads(json.dumps(n.folding))}
+        told = {"op_type": other["op_type"], "cycles": other["cycles"], **other["resources"], "folding": other["folding"]}
+        found += [f"{n.node}: {key} is {here[key]}, estimated {told[key]}" for key in here if here[key] != told[key]]
+    return found

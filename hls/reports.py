@@ -1,0 +1,176 @@
+"""What Vivado reported of a build: its files in `results/`, read into `Resources` and `Timing`.
+
+FINN reads Vivado's own reports into JSON (finn/analysis/fpgadataflow/post_synth_res.py, finn/util/vivado.py,
+parse_ooc_synth_results); the slack of the routed design is read here from Vivado's text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from boards.board import Resources
+from hls.errors import ReportError
+from hls.handover.progress import FORMAT, WrongPackageError, read_object, sha256
+
+TOP = "(top)"
+_PARTITION = re.compile(r"StreamingDataflowPartition_\d+_(?=.)")  # FINN's prefix of a node inside the shell
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Timing of a routed design.
+
+    Attributes:
+        slack_ns: the worst negative slack (WNS); below 0 the clock is missed.
+        period_ns: of the clock that was asked for.
+    """
+
+    slack_ns: float
+    period_ns: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the design is fast enough for its clock."""
+        return self.slack_ns >= 0
+
+    @property
+    def fmax_mhz(self) -> float:
+        """The fastest clock the design would take."""
+        return 1000.0 / (self.period_ns - self.slack_ns)
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What one build reported.
+
+    Attributes:
+        vivado: its version.
+        system: of the whole design behind synthesis, shell and DMA engines included.
+        nodes: of every hardware node of it, by FINN's name.
+        accelerator: of the accelerator alone, placed and routed out of context.
+        accelerator_timing: of that.
+        system_timing: of the whole design, routed; it decides about the bitfile.
+        power_w: that Vivado estimates for the accelerator alone; None where it says nothing.
+    """
+
+    vivado: str
+    system: Resources
+    nodes: Mapping[str, Resources]
+    accelerator: Resources
+    accelerator_timing: Timing
+    system_timing: Timing
+    power_w: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it, with the fastest clocks."""
+        fmax = {"accelerator_fmax_mhz": self.accelerator_timing.fmax_mhz, "system_fmax_mhz": self.system_timing.fmax_mhz}
+        return asdict(self) | fmax
+
+
+def read_results(folder: Path, plan_digest: str) -> dict[str, Any]:
+    """The `results.json` of a finished build, after looking whether all its files are what it says.
+
+    Args:
+        folder: `results/` of a build.
+        plan_digest: of the plan it must belong to.
+
+    Raises:
+        ReportError: it belongs to another plan, a file is missing or damaged, or stand-in tools made it.
+    """
+    try:
+        document = read_object(folder / "results.json")
+        if document["format"] != FORMAT:
+            raise ReportError(f"{folder} has format {document['format']}, this bitloop reads {FORMAT}; build again")
+        if document["plan"] != plan_digest:
+            raise ReportError(
+                f"{folder} belongs to the plan {document['plan']}, not to {plan_digest}; remove it and build again"
+            )
+        for name, wanted in document["files"].items():
+            if not (folder / name).is_file() or sha256(folder / name) != wanted:
+                raise ReportError(f"{folder / name} is missing or not what results.json says; copy results/ again, whole")
+        if document["tools"]["stand_in"]:
+            raise ReportError(
+                f"{folder} was made by stand-in tools ({document['tools']['vivado']}), which build nothing; unset "
+                f"FINN_TOOL_DIR_OVERRIDE, remove {folder.parent} and build with Vivado"
+            )
+    except (WrongPackageError, KeyError, TypeError, AttributeError) as error:
+        raise ReportError(f"{folder} cannot be read ({error}); copy results/ again, whole") from error
+    return document
+
+
+def read_reports(folder: Path, clock_mhz: float) -> Reports:
+    """What Vivado reported.
+
+    Args:
+        folder: `report/` of `results/`.
+        clock_mhz: that was asked for.
+
+    Raises:
+        ReportError: a report is missing or is not what Vivado writes.
+    """
+    synthesis, alone = _json(folder / "post_synth_resources.json"), _json(folder / "ooc_synth_and_timing.json")
+    routed = folder / "post_route_timing.rpt"
+    _refuse_stand_in(folder / "post_synth_report.xml")
+    _refuse_stand_in(routed)
+    try:
+        nodes = {_PARTITION.sub("", name): _resources(row) for name, row in synthesis.items() if name != TOP}
+        return Reports(
+            vivado=str(alone["vivado_version"]),
+            system=_resources(synthesis[TOP]),
+            nodes=nodes,
+            accelerator=_resources(alone),
+            accelerator_timing=Timing(float(alone["WNS"]), float(alone["clk_period_ns"])),
+            system_timing=Timing(slack_ns(routed), 1000.0 / clock_mhz),
+            power_w=float(alone["total_power_W"]) if "total_power_W" in alone else None,
+        )
+    except KeyError as error:
+        raise ReportError(f"the reports in {folder} do not say {error}; see the log of the build") from error
+
+
+def slack_ns(report: Path) -> float:
+    """The worst negative slack in a timing summary of Vivado's, in ns.
+
+    Raises:
+        ReportError: there is none.
+    """
+    text = _text(report)
+    found = re.search(r"WNS\(ns\).*\n[-\s]+\n\s*(-?\d+(?:\.\d+)?)\s", text)
+    if found is None:
+        raise ReportError(f"{report} has no WNS; without it nobody knows whether the design meets its clock")
+    return float(found[1])
+
+
+def _resources(row: Mapping[str, Any]) -> Resources:
+    """A row of FINN's as ours: a block RAM of 36 kbit is two of 18."""
+    return Resources(
+        float(row["LUT"]), float(row["FF"]), float(row["BRAM_18K"]) + 2 * float(row["BRAM_36K"]), float(row["DSP"])
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    _refuse_stand_in(path)
+    try:
+        found = json.loads(_text(path))
+    except ValueError as error:
+        raise ReportError(f"{path} is not JSON ({error}); build again") from error
+    if not isinstance(found, dict):
+        raise ReportError(f"{path} holds no JSON object; build again")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read ({error.strerror}); the build has not come so far") from error
+
+
+def _refuse_stand_in(path: Path) -> None:
+    """Raise of a report that says itself that no Vivado wrote it."""
+    if re.search(r"stand-in tool", _text(path), re.IGNORECASE):
+        raise ReportError(f"{path} was written by a stand-in tool, which builds nothing; it is no result")

@@ -1,0 +1,2 @@
+class Clocks:
+    fclk0_mhz = 100.0
