@@ -13,7 +13,7 @@ from flow.searchers import check_searcher
 from models.data import dataset_info
 from models.device import resolve_device
 from models.own_network import plain_name
-from models.registry import get_model
+from models.registry import ModelInfo, get_model
 
 DEFAULT_TRIALS = 30
 DEFAULT_MAX_UTILISATION = 0.85
@@ -47,7 +47,8 @@ class SearchSettings(BaseModel):
         seed: of everything random; 0 to 2,147,483,647.
         min_fps: frames a second to reach; None for the model's own.
         max_utilisation: share of each resource that may be used, above 0 and at most 1.
-        top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits.
+        top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits. None for one
+            where it can choose, which it cannot behind a bias or a norm of the last layer.
         retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
@@ -66,7 +67,7 @@ class SearchSettings(BaseModel):
     seed: int = 0
     min_fps: float | None = None
     max_utilisation: float = DEFAULT_MAX_UTILISATION
-    top_k: int = 1
+    top_k: int | None = None
     retrain_images: int = 4096
     final_images: int = 50_000
     threads: int | None = None
@@ -88,7 +89,7 @@ class SearchSettings(BaseModel):
         resolve_device(self.device)
         if not 0 <= self.seed <= MAX_SEED:
             raise SettingsError(f"SEED is {self.seed}; a whole number from 0 to {MAX_SEED} is wanted")
-        if self.top_k < 0:
+        if self.top_k is not None and self.top_k < 0:
             raise SettingsError(
                 f"TOP_K is {self.top_k}; 1 or more for the numbers of so many classes, or 0 for the logits, is wanted"
             )
@@ -100,6 +101,10 @@ class SearchSettings(BaseModel):
         ):
             if value < 1:
                 raise SettingsError(f"{name} is {value}; a whole number of 1 or more is wanted")
+
+    def top_k_of(self, model: ModelInfo) -> int:
+        """What `top_k` comes to for a network."""
+        return int(model.ends_in_layer) if self.top_k is None else self.top_k
 
     @property
     def n_threads(self) -> int:

@@ -31,7 +31,7 @@ FEATURES = (
     "n_macs",
     "weight_std",
     "previous_weight_bits",
-    "previous_act_bits",
+    "read_act_bits",
     "lut_left",
     "bram18_left",
     "dsp_left",
@@ -85,14 +85,21 @@ class Decisions:
         The first nine describe the next layer and are scaled to 0..1 over the network: its index,
         whether it is linear, channels in and out (log), kernel and input size, parameters and
         multiply-accumulates (log), and the standard deviation of its float weights. Then come the
-        previous layer's weight and activation bits over 8 (before the first layer those of the
-        image, 8), and the shares of the LUT, block RAM and DSP limits that are left if the remaining
+        previous layer's weight bits and those of the activations that the layer reads, over 8 (before the
+        first layer and of the image 8), and the shares of the LUT, block RAM and DSP limits that are left if the remaining
         layers take the cheapest bits. Behind the last layer the first nine are its own.
         """
         fixed = self._fixed[min(len(prefix), self.n_layers - 1)]
-        weight, act = (prefix[-1].weight, prefix[-1].act or 0) if prefix else (MAX_BITS, MAX_BITS)
+        weight, act = (prefix[-1].weight if prefix else MAX_BITS), self._read_bits(prefix)
         left = self.reach.leeway(prefix)
         return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18, left.dsp], np.float32)
+
+    def _read_bits(self, prefix: Sequence[LayerBits]) -> int:
+        """Bits of the activations that the next layer reads; behind the last layer of those it hands on, none."""
+        if len(prefix) == self.n_layers:
+            return prefix[-1].act or 0
+        source = self.reach.tables.topology.source[len(prefix)]
+        return MAX_BITS if source is None else prefix[source].act or 0
 
     def choose(self, prefix: Sequence[LayerBits], action: NDArray[np.floating]) -> LayerBits:
         """The bits that an action (2,) in -1..1 stands for: weights first, then activations.

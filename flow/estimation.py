@@ -42,7 +42,7 @@ def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:
     if weights is None:
         listener.note(f"no weights of {model.name} on {splits.dataset}: accumulators are sized for untrained ones")
         weights = untrained(model, splits, settings.seed)
-    return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed, top_k=settings.top_k)
+    return Evaluator(weights, splits, constraint, settings.retrain_images, settings.seed, top_k=settings.top_k_of(model))
 
 
 def estimate_policy(evaluator: Evaluator, policy: BitPolicy, min_fps: float | None = None) -> Estimate:

@@ -114,7 +114,7 @@ def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) ->
         "MAX_UTIL": constraint.max_utilisation,
         "SEARCHER": settings.searcher,
         "RETRAIN_IMAGES": settings.retrain_images,
-        "TOP_K": settings.top_k,
+        "TOP_K": settings.top_k_of(get_model(settings.model)),
     }
 
 
@@ -150,12 +150,12 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
-        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k)
+        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k_of(model))
         weights = _pretrain(model, seen, settings, run / "pretrained.pt", listener)
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
-    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k)
+    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model))
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
     run.claim(identity)
     searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
@@ -281,7 +281,7 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
     device = resolve_device(settings.device)
     evaluator = Evaluator(
-        weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k
+        weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model)
     )
     policy.check_against(evaluator.specs)
     left, ended = _retrained(run, splits, evaluator, policy, effort, "retraining", listener)

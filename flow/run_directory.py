@@ -86,7 +86,12 @@ class RunDirectory:
         if not self.identity:
             return
         for name, value in identity.items():
-            if self.identity.get(name) != value:
+            if name not in self.identity:
+                raise RunDirectoryError(
+                    f"{self.path} holds a run of another version of bitloop, which does not say its {name}; name another RUN, or "
+                    f"remove {self.path} to begin anew"
+                )
+            if self.identity[name] != value:
                 raise RunDirectoryError(
                     f"{self.path} holds a run with {name}={self.identity.get(name)}, this one has {name}={value}; "
                     f"name another RUN, or remove {self.path} to begin anew"

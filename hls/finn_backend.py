@@ -172,6 +172,11 @@ def dataflow_steps(
             keep_bipolar(model, implementations)
         if name == BEFORE_FOLDING[-1]:
             widen_thresholds(model)
+            if top_k and not model.graph.node[-1].op_type.startswith("LabelSelect"):
+                raise GraphError(
+                    "its last layer has a bias or a norm, whose floats FINN cannot choose among, so the best "
+                    f"{top_k} cannot be chosen on the accelerator; hand on the logits with TOP_K=0"
+                )
         yield name, model, config
 
 

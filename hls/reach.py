@@ -30,6 +30,8 @@ from models.policy import MAX_BITS, MIN_BITS, LayerBits
 
 WIDTHS = range(MIN_BITS, MAX_BITS + 1)
 RATIOS = (0.00103, 0.1213, 0.2507, 0.5039, 1.0119, 2.0173, 4.0371, 8.083, 997.3)
+FEWER_RATIOS = (0.00103, 0.2507, 1.0119, 4.0371, 997.3)  # for deep networks: with all of them it takes minutes and gigabytes
+DEEP = 12  # layers
 MOST_FRONTS = 1000
 FEW_RATIOS = (0.00103, 0.5039, 2.0173)
 
@@ -74,14 +76,19 @@ class Reach:
         tables: the network's costs.
         limits: what may be used, by the accelerator and the system around it.
         max_cycles: cycles a frame that no node may exceed.
+        ratios: what all of the block RAM, or of the DSP slices, is worth in limits of LUT: the more, the fewer choices are
+            refused needlessly. As many as the depth of the network allows without it.
     """
 
-    def __init__(self, tables: CostTables, limits: Resources, max_cycles: float) -> None:
+    def __init__(
+        self, tables: CostTables, limits: Resources, max_cycles: float, ratios: Sequence[float] | None = None
+    ) -> None:
         self.tables = tables
         self.max_cycles = max_cycles
         self._around = as_array(tables.system_resources)
         self._limits = as_array(limits) - self._around
-        self._prices = directions(self._limits, RATIOS)
+        of_depth = RATIOS if self.n_layers <= DEEP else FEWER_RATIOS
+        self._prices = directions(self._limits, of_depth if ratios is None else ratios)
         self._few_prices = directions(self._limits, FEW_RATIOS)
         self._layout = Layout(tables, max_cycles)
         self._through: dict[tuple[int, LayerKey], Floats] = {}
@@ -233,7 +240,7 @@ def fewest_cycles(tables: CostTables, limits: Resources) -> int | None:
     low, high = 0, len(candidates)
     while low < high:
         middle = (low + high) // 2
-        if Reach(tables, limits, float(candidates[middle])).is_feasible:
+        if Reach(tables, limits, float(candidates[middle]), FEW_RATIOS).is_feasible:
             high = middle
         else:
             low = middle + 1

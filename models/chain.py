@@ -1,6 +1,6 @@
 """From the operations of a user's module to a chain that can be built.
 
-A chain is an image's quantizer and then, layer by layer, weights, a bias or a norm, an activation, a max pool. What
+A chain is an image's quantizer and then, layer by layer, weights, a bias or a norm, an activation, a max pool or a mean. What
 is in another order is put into this one where that changes nothing, and refused where it does.
 """
 
@@ -150,12 +150,15 @@ class _Planner:
             self._steps.append(Step("bias", self._free(layer.name + "_bias"), facts, layer.name))
 
     def _add_pool(self, o: Operation) -> None:
+        if o.reads == o.hands_on:  # of single pixels
+            return
         self._put(o, Step("pool", self._free(o.name), pool_facts(o)))
 
     def _add_mean(self, o: Operation) -> None:
         if not self._acted:
             raise refused(o, "it stands before a ReLU, and a mean of what is not quantized is no integer", "put it behind")
-        self._steps.append(Step("mean", self._free(o.name)))
+        if o.reads[1:] != (1, 1):
+            self._steps.append(Step("mean", self._free(o.name)))
         if len(o.hands_on) == 1:
             self._steps.append(Step("flatten", self._free(o.name)))
 

@@ -42,6 +42,10 @@ def conv_facts(o: Operation) -> Facts:
         raise refused(o, f"it has {m.groups} groups, and a unit reads all channels or one", f"let groups be {allowed}")
     padding = _padding(o)
     kernel, stride = _side(o, "kernel", m.kernel_size), _side(o, "stride", m.stride)
+    if kernel > 1 and o.reads[1] == 1:
+        raise refused(
+            o, f"a window of {kernel} over a map of one pixel sees its border, which FINN does not build", "use a window of 1"
+        )
     if kernel == 1 and m.groups > 1:
         raise refused(o, "a window of 1 over single channels is a scale, and needs no unit", "use a batch norm")
     if kernel == 1 and stride > 1 and m.in_channels < SAFE_CHANNELS:

@@ -17,6 +17,7 @@ from models.spec import LayerSpec
 PADDED = "it is padded with zeros, and one bit means -1 or +1"  # fmpadding.py: "DataType must support zero"
 SUMMED = "it is added up, and FINN would add the stored bit, not -1 or +1"  # globalaccpool_hls.py: ap_int<1>
 BEHIND_A_SUM = "it stands behind a sum, where FINN's thresholds give no -1 and +1"  # thresholding.py: out_scale must be 1
+FILTERED = "a depthwise convolution reads it, of which FINN would make a full matrix of one-bit weights"  # bipolar_to_xnor.py
 BEHIND_A_FILTER = "it stands behind a depthwise convolution, where FINN's thresholds give no -1 and +1"  # VVAU: likewise
 
 
@@ -56,6 +57,7 @@ class _Trace:
             if isinstance(module, nn.Conv2d) and any(module.padding):
                 self._needs_two_bits(origin.layer, PADDED)
             if isinstance(module, nn.Conv2d) and module.groups > 1:
+                self._needs_two_bits(origin.layer, FILTERED)
                 self._needs_two_bits(name, BEHIND_A_FILTER)
             origin = _Origin(name, False)
         elif name.endswith(ACT_SUFFIX):

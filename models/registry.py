@@ -47,6 +47,12 @@ class ModelInfo:
         """The network with the policy's bits, or in float without one; with its own number of classes without another."""
         return self.builder(policy, self.n_classes if n_classes is None else n_classes)
 
+    @property
+    def ends_in_layer(self) -> bool:
+        """Whether its last layer gives plain products: behind a bias or a norm a class's is not told by its accumulator."""
+        *_, last = self.build().children()
+        return isinstance(last, nn.Linear)
+
     def check_dataset(self, requested: str) -> None:
         """Look whether there is something to train on.
 

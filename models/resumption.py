@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -17,6 +18,7 @@ from models.state_file import read_state, write_state
 from models.train import Recipe, batches, optimizer_of, run_steps
 
 FORMAT = 1
+IMAGES_LOOKED_AT = 97  # every so many of them tell one data set from another, and all labels
 EVERY_STEPS = 250  # between two checkpoints: about a minute of CNV on a CPU
 
 
@@ -44,7 +46,7 @@ def read_checkpoint(path: Path | None, what: str, identity: Mapping[str, Any]) -
 
 def train_resumably(
     network: nn.Module, images: ImageSet, recipe: Recipe, seed: int, checkpoint: Path | None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None, belongs_to: str = "",
 ) -> None:  # fmt: skip
     """Train a network as `models.train.train` does, from its present weights or from a checkpoint.
 
@@ -57,20 +59,23 @@ def train_resumably(
         seed: the same.
         checkpoint: written every so many steps; None for none.
         progress: the same.
+        belongs_to: whatever else tells one training from another, such as the network's name.
 
     Raises:
         WeightsError: see `read_checkpoint`.
         TrainingError: see `models.train.train`.
     """
-    parameters = sum(p.numel() for p in network.parameters())
+    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in network.state_dict().items())
     identity = {
-        "format": FORMAT, "recipe": repr(asdict(recipe)), "seed": seed, "parameters": parameters, "images": len(images),
+        "format": FORMAT, "network": belongs_to, "recipe": repr(asdict(recipe)), "seed": seed,
+        "layers": _digest(shapes.encode()),
+        "images": _digest(images.x[::IMAGES_LOOKED_AT].numpy().tobytes(), images.y.numpy().tobytes()),
     }  # fmt: skip
     optimizer = optimizer_of(network, recipe)
     state = read_checkpoint(checkpoint, "a pretraining", identity)
     done = 0
     if state is not None:
-        network.load_state_dict(state["network"])
+        network.load_state_dict(state["state"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
     left = islice(batches(images, recipe, torch.Generator().manual_seed(seed)), done, None)
@@ -79,6 +84,13 @@ def train_resumably(
         run_steps(network, optimizer, islice(left, n), done, recipe, progress)
         done += n
         if checkpoint is not None:
-            whole = {**identity, "step": done, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            whole = {**identity, "step": done, "state": network.state_dict(), "optimizer": optimizer.state_dict()}
             write_state(whole, checkpoint)
     network.eval()
+
+
+def _digest(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:16]

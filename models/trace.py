@@ -117,7 +117,8 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> list[Operatio
             # without a user it is computed and thrown away, and the output hangs on nothing
             names = " and ".join(_what(n, module) for n in users) or "nothing"
             raise NetworkError(
-                f"{_what(at, module)} feeds {names}; bitloop builds chains, without branches or shortcuts so far; "
+                f"{_what(at, module)} feeds {names}; networks of your own are built as chains, without branches or "
+                "shortcuts so far; "
                 "let every layer read the one before it",
                 _name(at),
             )

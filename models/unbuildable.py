@@ -35,7 +35,7 @@ _NUMBERS = (
     "leave it out or let a batch norm learn it",
 )
 _SUM = (
-    "bitloop builds chains, without branches or shortcuts so far",
+    "networks of your own are built as chains, without branches or shortcuts so far",
     "leave the shortcut out",
 )
 

@@ -112,7 +112,8 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = info.build(None, splits.n_classes).to(device)
-    train_resumably(network, splits.train, recipe, seed, checkpoint, progress)
+    belongs_to = f"{info.name} {info.digest}".strip()
+    train_resumably(network, splits.train, recipe, seed, checkpoint, progress, belongs_to)
     score = accuracy(network, splits.search)
     return Pretrained(info.name, splits.dataset, splits.n_classes, seed, score, network.cpu().state_dict(), info.digest)
 

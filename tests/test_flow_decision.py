@@ -83,7 +83,7 @@ def test_observations_re_derived_by_hand() -> None:
         "n_macs": unit([log(1152), log(128), log(24)]),
         "weight_std": [0.25, 0, 1],  # 0.3, 0.2, 0.6
         "previous_weight_bits": [1, 3 / 8, 4 / 8],
-        "previous_act_bits": [1, 2 / 8, 5 / 8],
+        "read_act_bits": [1, 2 / 8, 5 / 8],
         "lut_left": [d.reach.leeway(prefix[:n]).lut for n in range(3)],
         "bram18_left": [d.reach.leeway(prefix[:n]).bram18 for n in range(3)],
         "dsp_left": [d.reach.leeway(prefix[:n]).dsp for n in range(3)],

@@ -39,7 +39,7 @@ def test_checking_claims_nothing(tmp_path: Path) -> None:
     [
         ({"MODEL": "cnv", "SEED": 9}, "holds a run with MODEL=tfc, this one has MODEL=cnv"),
         ({"MIN_FPS": 2000.0}, "holds a run with MIN_FPS=1000.0, this one has MIN_FPS=2000.0"),
-        ({"NEW": 1}, "holds a run with NEW=None, this one has NEW=1"),
+        ({"NEW": 1}, "holds a run of another version of bitloop, which does not say its NEW"),
     ],
 )
 def test_another_run_is_refused_with_the_first_difference(tmp_path: Path, other: dict[str, object], difference: str) -> None:

@@ -19,6 +19,7 @@ from boards.pynq_z2 import PYNQ_Z2
 from flow import pipeline
 from flow.config import SearchSettings
 from hls.equality import differences
+from hls.errors import GraphError
 from hls.estimators import TableEstimator
 from hls.finn_backend import estimate_with_flow
 from models import weights as weights_module
@@ -312,6 +313,17 @@ def build(n_classes=10):
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, n_classes),
     )
 """
+
+
+def test_behind_a_bias_the_accelerator_hands_on_the_logits(tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text(FILTERS)
+    name = f"{tmp_path / 'network.py'}:build"
+    assert not get_model(name).ends_in_layer
+    assert SearchSettings().top_k_of(get_model(name)) == 0
+    assert SearchSettings().top_k_of(get_model(EXAMPLE)) == SearchSettings().top_k_of(get_model("resnet8")) == 1
+    assert SearchSettings(top_k=2).top_k_of(get_model(name)) == 2
+    with pytest.raises(GraphError, match=r"its last layer has a bias or a norm, .* hand on the logits with TOP_K=0"):
+        Network(name).tables(PYNQ_Z2, top_k=2)
 
 
 @pytest.mark.parametrize("file", [None, FILTERS], ids=["the example", "padding, filters, a mean and a bias"])

@@ -10,7 +10,7 @@ import torch
 
 from models import resumption, weights
 from models.augmentation import Augmentation
-from models.data import SearchSplits, digits, make_splits
+from models.data import ImageSet, SearchSplits, digits, make_splits
 from models.errors import WeightsError
 from models.registry import get_model
 from models.resumption import train_resumably
@@ -73,6 +73,14 @@ def test_a_checkpoint_of_another_training_is_refused(splits: SearchSplits, tmp_p
     train_resumably(network(), splits.train, RECIPE, 4, kept)
     with pytest.raises(WeightsError, match=r"kept\.pt is of another training: its seed is 4, not 5; delete the file to begin"):
         train_resumably(network(), splits.train, RECIPE, 5, kept)
+    turned = ImageSet(splits.train.x, splits.train.y.flip(0))
+    with pytest.raises(WeightsError, match="its images is"):
+        train_resumably(network(), turned, RECIPE, 4, kept)
+    renamed = torch.nn.Sequential(network(), torch.nn.Identity())
+    with pytest.raises(WeightsError, match="its layers is"):
+        train_resumably(renamed, splits.train, RECIPE, 4, kept)
+    with pytest.raises(WeightsError, match="its network is , not sfc; delete"):
+        train_resumably(network(), splits.train, RECIPE, 4, kept, belongs_to="sfc")
     kept.write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="cannot be read as the checkpoint of a pretraining"):
         train_resumably(network(), splits.train, RECIPE, 4, kept)

@@ -213,6 +213,10 @@ MORE: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "depthwise": (lambda: sequence(nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4, padding=1), nn.ReLU()), [*TWO, *BEHIND]),
     "mean": (lambda: sequence(nn.ReLU(), nn.AdaptiveAvgPool2d(1), n=4), [*ONE, "mean", *BEHIND]),
     "a function's mean": (lambda: Means(b=nn.Linear(4, 3, bias=False)), [*ONE, "mean", *BEHIND]),
+    "a mean of a mean": (
+        lambda: sequence(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(1), n=4),
+        [*ONE, "mean", *BEHIND],
+    ),
     "bias last": (lambda: nn.Sequential(*sequence(nn.ReLU())[:-1], nn.Linear(400, 3)), [*ONE, *BEHIND, "bias"]),
     "norm last": (lambda: nn.Sequential(*sequence(nn.ReLU()), nn.BatchNorm1d(3)), [*ONE, *BEHIND, "norm"]),
 }
@@ -228,6 +232,14 @@ def test_padding_filters_means_and_tails(name: str, tmp_path: Path) -> None:
     quantized = build(steps, BitPolicy.uniform(probe_layers(network, SHAPE), 4, 4))
     calibrate(quantized, images())
     write_qonnx(quantized, SHAPE, tmp_path / "model.onnx")
+
+
+def test_what_a_filter_reads_has_two_bits_or_more() -> None:
+    """FINN makes a full matrix of one-bit weights, zeros included, of a depthwise convolution behind one-bit activations."""
+    _, network = converted(sequence(nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.ReLU(), n=256))
+    first, behind, _ = probe_layers(network, SHAPE)
+    assert (first.min_act_bits, behind.min_act_bits) == (2, 2)
+    assert "a depthwise convolution reads it" in first.why_min_act_bits
 
 
 # --- chains drawn at random --------------------------------------------------------------------------------------
@@ -439,7 +451,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "padded pool": (lambda: sequence(R(), nn.MaxPool2d(2, padding=1), n=144), "2", "padding 1 and dilation 1; leave"),
     "linear on maps": (lambda: S(L(12, 5), R(), *tail(60)), "0", r"it reads 3 dimensions an image; .*nn\.Flatten"),
     "weights shared": (tied, "4", r"shares a parameter with '2'; .*give each its own weights$"),
-    "a branch": (lambda: Shortcut(c=C(4, 4, 1)), "relu", rf"^relu\(\) in forward {PLACE} feeds .* and .*; bitloop builds"),
+    "a branch": (lambda: Shortcut(c=C(4, 4, 1)), "relu", rf"^relu\(\) in forward {PLACE} feeds .* and .*; networks of your own"),
     "called twice": (lambda: Twice(c=C(4, 4, 1)), "c", r"^module 'c' \(Conv2d\) is called 2 times; .*for each call$"),
     "control flow": (Looks, "", rf"^torch\.fx cannot trace Looks\.forward \(TraceError: .*, {PLACE}\); .* no `if`"),
     "arithmetic": (Scaled, "truediv", rf"^operator truediv in forward {PLACE} .* comes scaled to -1 to 1; leave it out or"),
@@ -448,6 +460,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "two inputs": (TwoInputs, "", r"^TwoInputs\.forward takes x, y; it is to take images alone"),
     "in other rows": (Halves, "view", "makes 200 of 4x10x10, in 4 rows for 2 images; only flattening"),
     "a function": (HiddenSigmoid, "sigmoid", rf"^sigmoid\(\) in forward {PLACE} cannot be built: {ACTIVATION}"),
+    "a border alone": (
+        lambda: sequence(R(), nn.AdaptiveAvgPool2d(1), C(4, 4, 3, padding=1), R(), n=4), "3", "a window of 3 over a map of one",
+    ),
     "a filter of 1": (lambda: sequence(R(), C(4, 4, 1, groups=4), R()), "2", "a window of 1 over single channels is a scale"),
     "mean of parts": (lambda: sequence(R(), nn.AdaptiveAvgPool2d(2), n=16), "2", "the only average that is built"),
     "grouped": (lambda: sequence(R(), C(4, 4, 1, groups=2), R()), "2", "it has 2 groups, .*; let groups be 1, or as many as"),
