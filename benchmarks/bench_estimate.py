@@ -27,6 +27,7 @@ from flow.progress import SilentListener
 from hls.finn_backend import estimate_with_flow
 from hls.reach import Reach
 from models.policy import BitPolicy, LayerBits
+from models.registry import get_model
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -71,7 +72,7 @@ def main() -> None:
     again = [seconds(partial(folding.fastest, p, limits)) for p in policies]
     keys = [(i, key) for p in policies for i, key in enumerate(tables.topology.keys(p.values()))]
     look_ups = [seconds(partial(tables.sections, i, key)) for i, key in keys]
-    constraint = Constraint(board, 1000 if arguments.model == "cnv" else 500_000, 0.85)
+    constraint = Constraint(board, get_model(arguments.model).min_fps, 0.85)
     reach = Reach(tables, limits, constraint.max_cycles)
     filled = seconds(reach.feasible_bits)
     for p in policies:

@@ -88,8 +88,8 @@ class RunDirectory:
         for name, value in identity.items():
             if name not in self.identity:
                 raise RunDirectoryError(
-                    f"{self.path} holds a run of another version of bitloop, which does not say its {name}; name another RUN, or "
-                    f"remove {self.path} to begin anew"
+                    f"{self.path} holds a run of another version of bitloop, which does not say its {name}; name another "
+                    f"RUN, or remove {self.path} to begin anew"
                 )
             if self.identity[name] != value:
                 raise RunDirectoryError(

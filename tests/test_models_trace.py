@@ -451,7 +451,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "padded pool": (lambda: sequence(R(), nn.MaxPool2d(2, padding=1), n=144), "2", "padding 1 and dilation 1; leave"),
     "linear on maps": (lambda: S(L(12, 5), R(), *tail(60)), "0", r"it reads 3 dimensions an image; .*nn\.Flatten"),
     "weights shared": (tied, "4", r"shares a parameter with '2'; .*give each its own weights$"),
-    "a branch": (lambda: Shortcut(c=C(4, 4, 1)), "relu", rf"^relu\(\) in forward {PLACE} feeds .* and .*; networks of your own"),
+    "a branch": (lambda: Shortcut(c=C(4, 4, 1)), "relu", rf"^relu\(\) in forward {PLACE} feeds .* and .*; networks of your"),
     "called twice": (lambda: Twice(c=C(4, 4, 1)), "c", r"^module 'c' \(Conv2d\) is called 2 times; .*for each call$"),
     "control flow": (Looks, "", rf"^torch\.fx cannot trace Looks\.forward \(TraceError: .*, {PLACE}\); .* no `if`"),
     "arithmetic": (Scaled, "truediv", rf"^operator truediv in forward {PLACE} .* comes scaled to -1 to 1; leave it out or"),
