@@ -22,6 +22,9 @@ SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
 
+# of make bitstream: a BOARD that was said beside a RUN or POLICY, which have their own; alone it says which run
+BOARD_OF_RUN = $(and $(filter command,$(origin BOARD)),$(or $(RUN),$(POLICY)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup search estimate retrain verify bitstream pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
 
@@ -59,8 +62,11 @@ verify: $(STAMP) ## QONNX file, streamlined graph and hardware layers of RUN aga
 	@$(BIN)/bitloop verify --run $(RUN_DIR) $(call flag,IMAGES,images)
 
 bitstream: $(STAMP) ## the accelerator of RUN for its board (or POLICY=…/policy.json, or QONNX=….onnx with FOLDING or TARGET_FPS; OUT, IMAGES, FORCE=1)
-	@$(BIN)/bitloop build $(if $(QONNX),--qonnx "$(QONNX)" --board $(BOARD) $(call flag,FOLDING,folding) $(call flag,TARGET_FPS,target-fps) $(call flag,TOP_K,top-k),\
-		$(if $(POLICY),--policy "$(POLICY)",--run "$(RUN_DIR)")) $(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(FORCE),--force)
+	$(if $(filter-out 0 1,$(FORCE)),$(error FORCE=$(FORCE) is neither 0 nor 1; say FORCE=1 to build all the same))
+	@$(BIN)/bitloop build $(if $(QONNX),--qonnx "$(QONNX)") $(if $(POLICY),--policy "$(POLICY)") $(if $(RUN),--run "$(RUN)") \
+		$(if $(QONNX)$(POLICY)$(RUN),,--run "$(RUN_DIR)") $(if $(QONNX)$(BOARD_OF_RUN),--board $(BOARD)) \
+		$(call flag,FOLDING,folding) $(call flag,TARGET_FPS,target-fps) $(call flag,TOP_K,top-k) \
+		$(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(filter 1,$(FORCE)),--force)
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)

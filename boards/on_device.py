@@ -3,8 +3,10 @@
     sudo bash -c 'source /etc/profile.d/pynq_venv.sh && python on_device.py'
 
 Prints one JSON object and nothing else on standard output. Exit codes: 0 all is well, 1 the golden set came out wrong, 2
-refused or failed, with the reason under `error`. For Python 3.10, numpy 1.21 and pynq 2.7 to 3.1, as PYNQ's images have
-them: nothing of bitloop is imported, and pynq and the driver only once they are asked for something.
+refused or failed, with the reason under `error`, 3 measured, but there is no golden set (`golden` is null) and so nobody
+knows whether the answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to 3.1, as PYNQ's images 3.0 and 3.1 have
+them: nothing of bitloop is imported, and pynq and the driver only once they are asked for something. An older Python
+(image 2.7 has 3.8) gets as far as being told so.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from typing import Any
 
 import numpy as np
 
-WELL, WRONG, REFUSED = 0, 1, 2
+WELL, WRONG, REFUSED, UNCHECKED = 0, 1, 2, 3
 SCHEMA = 1
 BATCH_SIZES = (1, 10, 100, 1000)
 N_REPEATS = 5
-TIMEOUT_S = 120
+TIMEOUT_S = 120.0
+PYTHON = (3, 10)  # that finn-plus-driver is written for
 
 
 class RefusalError(Exception):
@@ -40,39 +43,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check and measure; see the module."""
     parser = argparse.ArgumentParser(description="Check an accelerator on its golden set and measure it.")
     parser.add_argument("--package", type=Path, default=Path(__file__).resolve().parent, help="the package's folder")
-    parser.add_argument("--batch-sizes", type=_numbers, default=list(BATCH_SIZES), help="frames a call, such as 1,10,1000")
+    parser.add_argument("--batch-sizes", default=",".join(map(str, BATCH_SIZES)), help="frames a call, such as 1,10,1000")
     parser.add_argument("--repeats", type=int, default=N_REPEATS, help="calls of every batch size; the median counts")
-    parser.add_argument("--timeout", type=int, default=TIMEOUT_S, help="seconds after which an accelerator hangs")
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT_S, help="seconds for one call and as many again for every 100 frames of it"
+    )
     asked = parser.parse_args(arguments)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _no_longer_than(asked.timeout):  # pynq and the driver print
-            found = measure(asked.package, asked.batch_sizes, asked.repeats)
+        with _standard_output_to_error():
+            found = measure(asked.package, _numbers(asked.batch_sizes), asked.repeats, asked.timeout)
     except Exception as error:  # whatever the driver raises is for the one who reads the JSON
         said = str(error) if isinstance(error, RefusalError) else f"{type(error).__name__}: {error}"
         found = {"error": " ".join(said.split())}
     print(json.dumps(found))
     if "error" in found:
         return REFUSED
+    if found["golden"] is None:
+        return UNCHECKED
     return WELL if found["golden"]["n_wrong"] == 0 else WRONG
 
 
-def measure(package: Path, batch_sizes: Sequence[int], n_repeats: int) -> dict[str, Any]:
+def measure(package: Path, batch_sizes: Sequence[int], n_repeats: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Load a package's accelerator, check it and measure it.
 
     Args:
         package: the package's folder.
         batch_sizes: frames a call, 1 or more each.
         n_repeats: calls of every batch size, 1 or more.
+        timeout_s: for one call of the accelerator, and as much again for every 100 frames of it.
 
     Returns:
-        As JSON takes it: `golden`, `throughput` by batch size, `clock_mhz`, `pynq`, `package` (the manifest's sha256).
+        As JSON takes it: `golden` (None where there is none), `throughput` by batch
+        size, `clock_mhz`, `pynq`, `package` (the manifest's sha256).
 
     Raises:
         RefusalError: a file is not what the manifest says, or this board or its pynq cannot run it.
     """
-    if n_repeats < 1 or not batch_sizes or min(batch_sizes) < 1:
-        raise RefusalError("batch sizes and repeats are whole numbers of 1 or more")
+    if n_repeats < 1 or not batch_sizes or min(batch_sizes) < 1 or not timeout_s > 0:
+        raise RefusalError("batch sizes and repeats are whole numbers of 1 or more, and the timeout is more than 0 s")
+    check_python(sys.version_info[:2])
     manifest = read_manifest(package)
+    sys.dont_write_bytecode = True  # else the driver's __pycache__ comes into the package, which is then not what it was
     sys.path[:0] = [str(package / "driver")]
     sys.path.append(str(package / "driver" / "stand_ins"))  # behind what the image has
     version = pynq_version()
@@ -85,8 +96,8 @@ def measure(package: Path, batch_sizes: Sequence[int], n_repeats: int) -> dict[s
         "package": _sha256(package / "manifest.json"),
         "pynq": version,
         "clock_mhz": float(accelerator.fclk_mhz_actual),
-        "golden": check_golden(accelerator, package, manifest["golden"]),
-        "throughput": [throughput(accelerator, n, n_repeats) for n in batch_sizes],
+        "golden": check_golden(accelerator, package, manifest["golden"], timeout_s),
+        "throughput": [throughput(accelerator, n, n_repeats, timeout_s) for n in batch_sizes],
     }
 
 
@@ -108,6 +119,18 @@ def read_manifest(package: Path) -> dict[str, Any]:
         if not path.is_file() or _sha256(path) != wanted:
             raise RefusalError(f"{name} is missing or not what the manifest says; copy the package again, whole")
     return manifest
+
+
+def check_python(version: tuple[int, int]) -> None:
+    """Look whether the driver runs in a Python.
+
+    Raises:
+        RefusalError: it does not.
+    """
+    if version < PYTHON:
+        raise RefusalError(
+            f"Python is {version[0]}.{version[1]}, the driver needs 3.10 or later: take the PYNQ image 3.0 or 3.1"
+        )
 
 
 def pynq_version() -> str:
@@ -158,14 +181,15 @@ def load(package: Path, manifest: dict[str, Any]) -> Any:
     return driver(str(package / manifest["bitfile"]), **{**told, "batch_size": 1})
 
 
-def check_golden(accelerator: Any, package: Path, golden: str | None) -> dict[str, Any]:
-    """Run the golden set and hold what comes out against it, bit for bit."""
+def check_golden(accelerator: Any, package: Path, golden: str | None, timeout_s: float = TIMEOUT_S) -> dict[str, Any] | None:
+    """Run the golden set and hold what comes out against it, bit for bit; None where there is none."""
     if golden is None:
-        return {"n_images": 0, "n_wrong": 0, "largest_difference": 0.0}
+        return None
     with np.load(package / golden, allow_pickle=False) as file:
         inputs, wanted = file["inputs"], file["outputs"]
     accelerator.batch_size = len(inputs)
-    given = np.asarray(accelerator.execute(inputs))
+    with _no_longer_than(timeout_s, len(inputs)):
+        given = np.asarray(accelerator.execute(inputs))
     if given.shape != wanted.shape:
         raise RefusalError(f"the accelerator answers with the shape {given.shape}, the golden set has {wanted.shape}")
     apart = np.abs(given.astype(np.float64) - wanted.astype(np.float64)).reshape(len(wanted), -1).max(axis=1)
@@ -173,39 +197,65 @@ def check_golden(accelerator: Any, package: Path, golden: str | None) -> dict[st
     return {"n_images": len(wanted), "n_wrong": int(wrong.sum()), "largest_difference": float(apart.max(initial=0.0))}
 
 
-def throughput(accelerator: Any, batch_size: int, n_repeats: int) -> dict[str, Any]:
+def throughput(accelerator: Any, batch_size: int, n_repeats: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Time calls of one batch size, transfers by DMA included, packing in Python not; the first call does not count."""
     accelerator.batch_size = batch_size
-    accelerator.execute_on_buffers()
     seconds: list[float] = []
-    for _ in range(n_repeats):
-        begun = time.perf_counter()
-        accelerator.execute_on_buffers()
-        seconds.append(time.perf_counter() - begun)
+    for _ in range(1 + n_repeats):
+        with _no_longer_than(timeout_s, batch_size):
+            begun = time.perf_counter()
+            accelerator.execute_on_buffers()
+            seconds.append(time.perf_counter() - begun)
+    del seconds[0]
     middle = statistics.median(seconds)
     return {"batch_size": batch_size, "fps": batch_size / middle, "median_ms": 1e3 * middle, "fastest_ms": 1e3 * min(seconds)}
 
 
 @contextlib.contextmanager
-def _no_longer_than(seconds: int) -> Iterator[None]:
-    """Ends what takes longer: the driver waits for its DMA engine for ever."""
+def _no_longer_than(timeout_s: float, n_frames: int) -> Iterator[None]:
+    """Ends a call of the accelerator that takes longer: the driver waits for its DMA engine for ever.
+
+    Args:
+        timeout_s: for the call, and as much again for every 100 frames.
+        n_frames: of the call.
+    """
+    limit_s = timeout_s * (1 + n_frames / 100)
 
     def hang(number: int, frame: FrameType | None) -> None:
         raise RefusalError(
-            f"the accelerator did not finish within {seconds} s; mostly bitfile and settings do not belong together"
+            f"the accelerator did not finish {n_frames} frames within {limit_s:g} s; mostly bitfile and settings do not belong "
+            "together, and --timeout gives a slow one longer"
         )
 
     before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
+@contextlib.contextmanager
+def _standard_output_to_error() -> Iterator[None]:
+    """Have whatever is printed go to standard error, by pynq's C code as by Python: standard output is for the one object."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(own, 1)
+        os.close(own)
+
+
 def _numbers(text: str) -> list[int]:
-    return [int(n) for n in text.split(",")]
+    try:
+        return [int(n) for n in text.split(",")]
+    except ValueError:
+        raise RefusalError(f"--batch-sizes is {text!r}; whole numbers of 1 or more are wanted, such as 1,10,1000") from None
 
 
 def _sha256(path: Path) -> str:

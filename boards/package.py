@@ -113,7 +113,7 @@ def write_package(folder: Path, manifest: Manifest, sources: Mapping[str, Path])
         PackageError: a path leads out of the package, a file that the manifest names is missing, or the bitfile is none
             for the board.
     """
-    part = folder.with_name(f".{folder.name}.part")
+    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -127,10 +127,18 @@ def write_package(folder: Path, manifest: Manifest, sources: Mapping[str, Path])
         whole = manifest.model_copy(update={"files": files})
         (part / MANIFEST).write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
         read_package(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        if folder.exists():  # aside first: removing it takes a while, and for that while there would be half of it
+            shutil.rmtree(old, ignore_errors=True)
+            folder.replace(old)
+        try:
+            part.replace(folder)
+        except BaseException:
+            if old.exists():
+                old.replace(folder)
+            raise
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
     return Package(folder, whole, _sha256(folder / MANIFEST))
 
 

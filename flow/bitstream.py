@@ -17,7 +17,8 @@ from boards.package import Package
 from flow.build_check import verify_source
 from flow.build_deployment import write_deployment
 from flow.build_directory import BuildDirectory
-from flow.build_handover import COMMAND, write_handover
+from flow.build_handover import COMMAND, take_over_results, write_handover
+from flow.build_handover import FOLDER as HANDOVER
 from flow.build_source import BuildSource
 from flow.build_sources import SOURCES, TABLE, copy_sources, write_table
 from flow.errors import BuildError, MissingToolError, ReportError
@@ -27,7 +28,7 @@ from hls.build_process import carry_out
 from hls.finn_build import Checkpoint, differences, prepare
 from hls.handover.build import RESULTS
 from hls.handover.tools import ToolError, find_tools
-from hls.reports import Reports, read_reports, read_results
+from hls.reports import Reports, Timing, read_reports, read_results
 
 CALIBRATION, CALIBRATION_FORMAT = "calibration.json", 1
 
@@ -64,12 +65,27 @@ def build(
     if not force:
         source.check_fit()
     plan = source.plan()
-    directory = BuildDirectory(out or Path("build") / source.name, plan)
+    with BuildDirectory(out or Path("build") / source.name, plan) as directory:
+        return _build(source, directory, n_images, force, environment, listener)
+
+
+def _build(
+    source: BuildSource,
+    directory: BuildDirectory,
+    n_images: int,
+    force: bool,
+    environment: Mapping[str, str],
+    listener: Listener,
+) -> Built:
+    """`build` in a directory that nobody else builds in."""
+    plan = directory.plan
     listener.note(f"building {source.name} for a {source.board.title} in {directory.path}, plan {plan.digest}")
     verify_source(source, directory, n_images, listener)
     checkpoint = directory.checkpoint(lambda target: prepare(plan, source.board, source.onnx, target))
     if source.estimate is not None and not force:
         _check_estimate(checkpoint, source)
+    if not (directory / RESULTS).exists() and take_over_results(directory):
+        listener.note(f"taking the results that {directory / HANDOVER} has")
     if not (directory / RESULTS).exists():
         _run(directory, source, checkpoint, environment, listener)
     results = read_results(directory / RESULTS, plan.digest)
@@ -77,12 +93,27 @@ def build(
     _write_calibration(directory, source, results, reports)
     _write_sources(directory, source, checkpoint, reports)
     if not reports.system_timing.met and not force:
-        raise ReportError(
-            f"the design misses its clock of {source.board.clock_mhz:g} MHz by {-reports.system_timing.slack_ns:g} ns, "
-            f"{reports.system_timing.fmax_mhz:.1f} MHz would do: take a board with a slower clock, or FORCE=1 to package it"
-        )
-    package = write_deployment(directory, source, checkpoint, results["tools"])
+        raise ReportError(_missed(reports.system_timing, source.board.clock_mhz))
+    package = write_deployment(directory, source, checkpoint, results)
     return Built(directory.path, reports, package)
+
+
+def _missed(timing: Timing, clock_mhz: float) -> str:
+    """What to say of a design that does not meet its timing."""
+    if timing.slack_ns < 0:
+        return (
+            f"the design misses its clock of {clock_mhz:g} MHz by {-timing.slack_ns:g} ns, {timing.fmax_mhz:.1f} MHz would do: "
+            "take a board with a slower clock, or FORCE=1 to package it"
+        )
+    if timing.hold_ns is not None and timing.hold_ns < 0:
+        return (
+            f"the design violates hold by {-timing.hold_ns:g} ns (WHS), which no slower clock mends: look into "
+            "results/report/post_route_timing.rpt and build again, or FORCE=1 to package it"
+        )
+    return (
+        f"the design violates a pulse width by {-(timing.pulse_ns or 0):g} ns (WPWS) at its clock of {clock_mhz:g} MHz: take a "
+        "board with a slower clock, or FORCE=1 to package it"
+    )
 
 
 def _check_estimate(checkpoint: Checkpoint, source: BuildSource) -> None:
@@ -116,11 +147,11 @@ def _run(
         missing = str(error)
     if missing is None:
         try:
-            carry_out(directory.path, False, environment, progress)
+            carry_out(directory.path, False, environment, progress, directory.lock)
             return
         except MissingToolError as error:  # of another kind: finn-hlslib
             missing = str(error)
-    carry_out(directory.path, True, environment, progress)
+    carry_out(directory.path, True, environment, progress, directory.lock)
     _write_sources(directory, source, checkpoint, None)
     folder = write_handover(directory)
     raise MissingToolError(
@@ -145,7 +176,7 @@ def _write_calibration(directory: BuildDirectory, source: BuildSource, results: 
             "plan": directory.plan.digest,
             "policy": source.policy_digest,
             "board": asdict(directory.plan.board),
-            "tools": results["tools"],
+            "tools": {key: results["tools"].get(key) for key in ("version", "stand_in")},  # not where they lie
             "versions": dict(directory.plan.versions),
             "estimate": source.estimate.to_dict() if source.estimate else None,
             "reported": reports.to_dict(),
@@ -162,6 +193,8 @@ class _StepProgress:
 
     def __call__(self, event: dict[str, Any]) -> None:
         match event["event"]:
+            case "again":
+                self._listener.note(event["text"])
             case "plan" if event["finished"]:
                 done = event["finished"]
                 self._listener.note(f"going on behind {done[-1]}: {len(done)} of {len(event['steps'])} steps are finished")

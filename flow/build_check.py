@@ -18,6 +18,7 @@ from flow.progress import Listener
 from flow.run_directory import write_json
 from hls.finn_build import Stream, image_of
 from hls.finn_execution import answers
+from hls.handover.progress import sha256
 from hls.verify import Verdict, verdicts
 from models.files import whole_file
 
@@ -31,15 +32,19 @@ class Verified:
 
     Attributes:
         n_images: looked at; 0 where nothing could be.
+        n_wanted: of images; the same or more, where the golden set has no more.
         images: what they are: the golden set, or noise.
         stages: names of the stages that agree.
         why_not: why nothing could be looked at; empty otherwise.
+        answers_sha256: of the answers that are kept for the board; empty where there are none.
     """
 
     n_images: int
     images: str
     stages: tuple[str, ...]
     why_not: str = ""
+    answers_sha256: str = ""
+    n_wanted: int = 0
 
     def sentence(self) -> str:
         """For a person."""
@@ -64,7 +69,7 @@ def verify_source(source: BuildSource, directory: BuildDirectory, n_images: int,
         GraphError: FINN cannot run the network.
     """
     kept = _kept(directory)
-    if kept is not None and (source.golden is None or kept.n_images >= n_images):
+    if kept is not None and (source.golden is None or max(kept.n_images, kept.n_wanted) >= n_images):
         return kept
     found = _verify(source, directory, n_images, listener)
     listener.note(found.sentence())
@@ -76,7 +81,9 @@ def _kept(directory: BuildDirectory) -> Verified | None:
     """What was verified before for this plan, if that can be read."""
     try:
         raw = json.loads((directory / VERIFIED).read_text(encoding="utf-8"))
-        if raw.pop("plan") != directory.plan.digest or not (raw["why_not"] or (directory / ANSWERS).exists()):
+        if raw.pop("plan") != directory.plan.digest:
+            return None
+        if not raw["why_not"] and sha256(directory / ANSWERS) != raw["answers_sha256"]:
             return None
         return Verified(**{**raw, "stages": tuple(raw["stages"])})
     except (OSError, ValueError, KeyError, TypeError):
@@ -108,8 +115,25 @@ def _verify(source: BuildSource, directory: BuildDirectory, n_images: int, liste
         raise VerificationError(_complaint(wrong, source))
     last = stages[-1]
     handed_on: NDArray[Any] = last.logits.astype(np.float32) if last.chosen is None else last.chosen
-    _write_answers(directory / ANSWERS, pixels, labels, handed_on)
-    return Verified(len(pixels), what, tuple(v.stage for v in found))
+    clear = np.ones(len(pixels), bool) if last.chosen is None else without_ties(last.logits, last.step, last.chosen.shape[1])
+    if not clear.all():
+        listener.note(f"{(~clear).sum()} images have best classes that are equally good; the board is not held against those")
+    _write_answers(directory / ANSWERS, pixels[clear], None if labels is None else labels[clear], handed_on[clear])
+    answered = sha256(directory / ANSWERS)
+    return Verified(len(pixels), what, tuple(v.stage for v in found), answers_sha256=answered, n_wanted=n_images)
+
+
+def without_ties(logits: NDArray[np.float64], step: float | None, top_k: int) -> NDArray[np.bool_]:
+    """The images whose best classes nobody can choose otherwise: of equal accumulators FINN's Python and hardware may differ.
+
+    Args:
+        logits: (images, classes).
+        step: what a unit of the accumulator is worth in them; None where that is not known.
+        top_k: numbers of the best classes that are handed on.
+    """
+    accumulators = np.rint(logits / step) if step else logits
+    best = -np.sort(-accumulators, axis=1)[:, : top_k + 1]  # with the best one that is not handed on
+    return np.asarray((np.diff(best, axis=1) != 0).all(axis=1))
 
 
 def _complaint(wrong: Verdict, source: BuildSource) -> str:

@@ -19,14 +19,14 @@ from flow.build_directory import BuildDirectory
 from flow.build_source import BuildSource
 from flow.errors import PackageError
 from hls.finn_build import Checkpoint, Stream
-from hls.handover.build import RESULTS
+from hls.handover.build import BITFILE, HARDWARE, RESULTS, SETTINGS
 from hls.handover.progress import sha256
 
 FOLDER = "package"
 
 
 def write_deployment(
-    directory: BuildDirectory, source: BuildSource, checkpoint: Checkpoint, tools: Mapping[str, Any]
+    directory: BuildDirectory, source: BuildSource, checkpoint: Checkpoint, document: Mapping[str, Any]
 ) -> Package:
     """Make the deployment package of a finished build.
 
@@ -34,29 +34,37 @@ def write_deployment(
         directory: of the build, with its results.
         source: what was built.
         checkpoint: what it was built from.
-        tools: that built it, as `results.json` names them.
+        document: the content of `results.json`.
 
     Raises:
-        PackageError: the bitfile is for another part, the driver's settings are for another network, or the driver is not
-            installed.
+        PackageError: a file is missing, the bitfile is for another part, the driver's settings are for another network, or the
+            driver is not installed.
     """
     results = directory / RESULTS
-    bit, hwh, settings = (
-        results / "bitfile/finn-accel.bit",
-        results / "bitfile/finn-accel.hwh",
-        results / "driver/settings.json",
-    )
+    listed: Mapping[str, str] = document["files"]
+    for name in (BITFILE, HARDWARE, SETTINGS):
+        if name not in listed or not (results / name).is_file():
+            raise PackageError(f"{results} has no {name}, without which no board runs it; copy results/ again, or build again")
+    bit, hwh, settings = results / BITFILE, results / HARDWARE, results / SETTINGS
     check_part(read_bit_header(bit), source.board.fpga_part)
     _check_settings(settings, checkpoint)
     driver = collect_driver(version("finn-plus"))
     stem = f"{directory.plan.name}-{sha256(bit)[:12]}"  # another name for another bitfile: pynq remembers what a name was
     files = {f"{stem}.bit": bit, f"{stem}.hwh": hwh, "on_device.py": Path(boards.on_device.__file__), **driver.files}
-    files |= {p.relative_to(results / "driver").as_posix(): p for p in (results / "driver").rglob("*") if p.is_file()}
+    for name in listed:
+        target = name.removeprefix("driver/")
+        # nothing else that lay there: it would run on the board as root
+        if name == SETTINGS or (name.startswith("driver/") and target.startswith("runtime_weights/")):
+            if target in files:
+                raise PackageError(f"{results / name} and {files[target]} would both be {target} of the package; build again")
+            files[target] = results / name
     n_golden = 0
     with tempfile.TemporaryDirectory(prefix="bitloop-package-") as folder:
         if (directory / ANSWERS).exists():
             files["golden.npz"] = Path(folder) / "golden.npz"
             n_golden = write_board_golden(directory / ANSWERS, checkpoint.reads, checkpoint.hands_on, files["golden.npz"])
+        if not n_golden:  # every image had best classes that are equally good
+            files.pop("golden.npz", None)
         manifest = Manifest(
             name=directory.plan.name,
             board=BoardFacts(
@@ -73,7 +81,7 @@ def write_deployment(
             hands_on=_stream(checkpoint.hands_on),
             n_golden=n_golden,
             driver=dict(driver.versions),
-            tools=f"Vivado {tools['version']}",
+            tools=f"Vivado {document['tools']['version']}",
         )
         return write_package(directory / FOLDER, manifest, files)
 

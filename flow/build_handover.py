@@ -9,20 +9,33 @@ import hls.handover
 from flow.build_directory import NODES, BuildDirectory
 from flow.build_sources import SOURCES, TABLE
 from flow.run_directory import write_text
-from hls.handover.build import CHECKPOINT, PLAN, SEAL
+from hls.handover.build import CHECKPOINT, PLAN, RESULTS, SEAL
+from hls.handover.progress import WrongPackageError, read_object
 from hls.handover.tools import VERSIONS
+from hls.reports import read_results
 
 FOLDER = "handover"
 COMMAND = "./build.sh"
 _SCRIPT = """#!/bin/sh
 # Builds the accelerator on a machine that has Vivado; goes on where it stopped. README.md says what it needs.
 cd "$(dirname "$0")" || exit 2
-exec "${PYTHON:-python3}" -m handover "$@"
+PYTHON="${PYTHON:-python3}"
+if ! command -v "$PYTHON" >/dev/null; then
+    echo "handover: $PYTHON is not there; PYTHON=/path/to/python3.11 ./build.sh" >&2
+    exit 3
+fi
+if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
+    echo "handover: $PYTHON is $("$PYTHON" --version 2>&1), FINN+ needs 3.11; PYTHON=/path/to/python3.11 ./build.sh" >&2
+    exit 3
+fi
+exec "$PYTHON" -m handover "$@"
 """
 
 
 def write_handover(directory: BuildDirectory) -> Path:
-    """Write the hand-over package of a build; one that is there is replaced.
+    """Write the hand-over package of a build; of one that is there only what is written here is replaced.
+
+    What `build.sh` leaves in it where it runs in place (`work/`, `results/`, `progress.json`) are hours of work, and stay.
 
     It holds the plan, the checkpoint, the program that runs FINN's steps, and the sources to read. No file in it names a
     path of this machine.
@@ -31,10 +44,11 @@ def write_handover(directory: BuildDirectory) -> Path:
         Its folder.
     """
     folder, part = directory / FOLDER, directory / f".{FOLDER}.part"
+    copied = (PLAN, CHECKPOINT, SEAL, NODES, TABLE, "folding.json")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        for name in (PLAN, CHECKPOINT, SEAL, NODES, TABLE, "folding.json"):
+        for name in copied:
             if (directory / name).exists():
                 shutil.copyfile(directory / name, part / name)
         shutil.copytree(directory / SOURCES, part / SOURCES)
@@ -43,11 +57,42 @@ def write_handover(directory: BuildDirectory) -> Path:
         write_text(part / "README.md", _readme(directory))
         write_text(part / "build.sh", _SCRIPT)
         (part / "build.sh").chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        folder.mkdir(exist_ok=True)
+        for name in copied:
+            if not (part / name).exists():
+                (folder / name).unlink(missing_ok=True)
+        for new in sorted(part.iterdir()):
+            if new.is_dir():
+                shutil.rmtree(folder / new.name, ignore_errors=True)
+            new.replace(folder / new.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def take_over_results(directory: BuildDirectory) -> bool:
+    """Take results that `build.sh` left in the hand-over package where it lies, if they are of this plan.
+
+    Returns:
+        Whether there were any; the package keeps its own.
+
+    Raises:
+        ReportError: they are damaged, or stand-in tools made them.
+    """
+    there, part = directory / FOLDER / RESULTS, directory / f".{RESULTS}.part"
+    try:
+        if read_object(there / "results.json").get("plan") != directory.plan.digest:
+            return False
+    except WrongPackageError:
+        return False
+    read_results(there, directory.plan.digest)
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        shutil.copytree(there, part)
+        part.replace(directory / RESULTS)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return True
 
 
 def _readme(directory: BuildDirectory) -> str:
@@ -70,13 +115,14 @@ It may lie anywhere, as long as its path has no spaces or brackets. Interrupted,
   `FINN_TOOL_DIR_OVERRIDE` (and nowhere else where that is set), on `PATH`, and in `XILINX_VIVADO`, `XILINX_HLS` and
   `XILINX_VITIS`.
 - Python 3.11 with `pip install finn-plus=={finn} psutil` (`PYTHON=/path/to/python {COMMAND}` takes another than `python3`).
-- FINN's own sources for HLS and the boards' files, once: `finn deps update`, or `FINN_DEPS=/path/to/them`.
+- FINN's own sources for HLS and the boards' files, once: `finn deps update --accept-defaults -d /path/to/deps`, and then
+  `FINN_DEPS=/path/to/deps {COMMAND}`. Without `FINN_DEPS` they are looked for in finn-plus' own folder, `finn/finn_deps`.
 
 ## Afterwards
 
 `results/` holds bitfile, hardware description, driver settings and reports. Copy it to `build/{plan.name}/results/` where
 this folder was made, and run the same `make bitstream` there again: it checks it, reads the reports and makes the
-deployment package.
+deployment package. If this folder still lies where it was made, nothing needs to be copied.
 
 ## The steps
 

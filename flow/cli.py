@@ -36,7 +36,9 @@ Dataset = Annotated[
 DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
-TopK = Annotated[int, typer.Option(help="numbers of the best classes that the accelerator hands on; 0: the logits")]
+TopK = Annotated[
+    int | None, typer.Option(help="numbers of the best classes that the accelerator hands on, 1 where it can; 0: the logits")
+]
 Run = Annotated[Path, typer.Option(help="directory of a run that make search has finished")]
 Device = Annotated[str, typer.Option(help="for training: auto (the GPU where there is one), cpu, cuda or cuda:<n>")]
 Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
@@ -65,7 +67,7 @@ def search(
     seed: Seed = 0,
     min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
     max_util: MaxUtil = None,
-    top_k: TopK = 1,
+    top_k: TopK = None,
     searcher: Annotated[str, typer.Option(help="ddpg or random")] = "ddpg",
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
@@ -103,7 +105,7 @@ def estimate(
     act_bits: Annotated[int, typer.Option(help="of every layer, 1 to 8")] = 2,
     min_fps: Annotated[float | None, typer.Option(help="the leanest folding this fast, not the fastest that fits")] = None,
     max_util: MaxUtil = None,
-    top_k: TopK = 1,
+    top_k: TopK = None,
     seed: Seed = 0,
     front: Annotated[bool, typer.Option("--front", help="frame rate against use instead, folding by folding")] = False,
     check: Annotated[int, typer.Option(help="hold this many random policies against FINN's whole flow instead")] = 0,
@@ -207,12 +209,15 @@ def build(
     run: Annotated[Path | None, typer.Option(help="directory of a run that make search has finished")] = None,
     policy: Annotated[Path | None, typer.Option(help="its policy.json instead")] = None,
     qonnx: Annotated[Path | None, typer.Option(help="a QONNX file from elsewhere instead")] = None,
-    board: BoardName = "pynq-z2",
+    board: Annotated[str | None, typer.Option(help="of --qonnx: as for a search, pynq-z2 unless given")] = None,
     folding: Annotated[Path | None, typer.Option(help="of --qonnx: JSON as FINN's folding_config_file takes it")] = None,
     target_fps: Annotated[
         int | None, typer.Option(help="of --qonnx: frame rate that FINN's own folding aims at instead")
     ] = None,
-    top_k: TopK = 1,
+    top_k: Annotated[
+        int | None,
+        typer.Option(help="of --qonnx: numbers of the best classes that are handed on, 1 unless given; 0: the logits"),
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="of the golden set, that every stage is held against first")] = 64,
     force: Annotated[
         bool, typer.Option("--force", help="build what does not fit, was estimated otherwise or misses its clock")
@@ -229,13 +234,17 @@ def build(
     given = {"--run": run, "--policy": policy, "--qonnx": qonnx}
     if sum(value is not None for value in given.values()) != 1:
         raise SettingsError("give one of RUN=runs/…, POLICY=runs/…/policy.json and QONNX=….onnx")
+    of_qonnx = {"BOARD": board, "FOLDING": folding, "TARGET_FPS": target_fps, "TOP_K": top_k}
     if qonnx is not None:
-        source = source_of_qonnx(qonnx, board, folding, target_fps, top_k)
-    elif folding is not None or target_fps is not None:
-        raise SettingsError("FOLDING and TARGET_FPS go with QONNX; a policy has a folding of its own")
+        source = source_of_qonnx(qonnx, board or "pynq-z2", folding, target_fps, 1 if top_k is None else top_k)
+    elif strange := [f"{name}={value}" for name, value in of_qonnx.items() if value is not None]:
+        raise SettingsError(
+            f"{', '.join(strange)} goes with QONNX; a policy has board, folding and top_k of its own: leave it out"
+        )
     else:
         source = source_of_policy(policy or cast(Path, run) / "policy.json")
-    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
+    # a job that is ended, a terminal that is closed: FINN and Vivado, which have a session of their own, end as after Ctrl-C
+    with ctrl_c.also_on(signal.SIGTERM, signal.SIGHUP), ConsoleListener(Console(), between=ctrl_c.check) as listener:
         built = run_build(source, out, images, force, environment(), listener)
         r, timing = built.reports, built.reports.system_timing
         listener.note(

@@ -2,8 +2,18 @@
 
 BITLOOP_ERRORS, a tuple for `except`
 ├── boards.errors.BoardError
+│   ├── UnknownBoardError
+│   ├── BoardFileError
+│   └── PackageError
+│       └── BitfileError
 ├── models.errors.ModelError
+│   ├── UnknownModelError, PolicyError, WeightsError, DeviceError, TrainingError, NetworkError
+│   └── DataError
+│       └── UnknownDatasetError, DownloadError, ImageFileError, SplitError
 ├── hls.errors.HlsError
+│   ├── GraphError, VerificationError, FoldingError
+│   └── BuildError
+│       └── StepError, MissingToolError, ReportError
 └── FlowError
     ├── SettingsError
     ├── ConstraintError

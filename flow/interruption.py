@@ -8,6 +8,8 @@ between pieces of work.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -32,6 +34,17 @@ class CtrlC:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.seen = True
         raise KeyboardInterrupt
+
+    @contextmanager
+    def also_on(self, *numbers: signal.Signals) -> Iterator[None]:
+        """Take other signals for Ctrl-C, too; one that is ignored (nohup) stays so."""
+        heard = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]
+        before = [signal.signal(n, self._on_signal) for n in heard]
+        try:
+            yield
+        finally:
+            for number, handler in zip(heard, before, strict=True):
+                signal.signal(number, handler)
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if it was pressed and something swallowed it."""

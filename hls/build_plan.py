@@ -7,7 +7,6 @@ is `hls.finn_build` (bitloop's own part of FINN's flow) and then `hls.handover` 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from boards.board import Board
 from hls.errors import BuildError
-from hls.handover.progress import FORMAT
+from hls.handover.progress import FORMAT, plan_digest
 from hls.types import Folding, Implementation
 
 STEPS_WITHOUT_TOOLS = (
@@ -112,8 +111,7 @@ class BuildPlan:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that change with anything but the name."""
-        facts = {key: value for key, value in asdict(self).items() if key != "name"}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return plan_digest(asdict(self))
 
     def to_json(self) -> str:
         """The content of `plan.json`."""

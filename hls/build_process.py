@@ -13,15 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import hls.handover
 from hls.errors import BuildError, MissingToolError, StepError
-from hls.handover.build import CHECKPOINT, SEAL
+from hls.handover.build import CHECKPOINT, LOG, SEAL
 from hls.handover.failure import NO_TOOLS
+from hls.handover.lock import GRACE_S
 from hls.handover.progress import sha256
 
-GRACE_S = 20  # Vivado takes a while to end
 _KEPT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LANG", "LC_ALL", "DISPLAY", "LD_LIBRARY_PATH", "LM_LICENSE_FILE",
     "XILINXD_LICENSE_FILE", "XILINX_VIVADO", "XILINX_HLS", "XILINX_VITIS", "FINN_DEPS", "FINN_TOOL_DIR_OVERRIDE",
@@ -36,7 +36,9 @@ def seal(directory: Path) -> None:
     (directory / SEAL).write_text(f"{sha256(directory / CHECKPOINT)}  {CHECKPOINT}\n", encoding="utf-8")
 
 
-def carry_out(directory: Path, without_tools: bool, environment: Mapping[str, str], on_event: OnEvent) -> None:
+def carry_out(
+    directory: Path, without_tools: bool, environment: Mapping[str, str], on_event: OnEvent, lock: IO[str] | None = None
+) -> None:
     """Run the steps that the plan in a directory has left.
 
     Args:
@@ -44,6 +46,7 @@ def carry_out(directory: Path, without_tools: bool, environment: Mapping[str, st
         without_tools: end before the first step that needs a vendor tool.
         environment: of this process; what FINN and the tools need is taken from it.
         on_event: is told what happens, as `hls.handover.build` says it.
+        lock: of the directory, where the caller holds it; the process holds it, too, for as long as it runs.
 
     Raises:
         MissingToolError: a vendor tool, or something else of the machine's, is missing.
@@ -52,15 +55,17 @@ def carry_out(directory: Path, without_tools: bool, environment: Mapping[str, st
         KeyboardInterrupt: as here; the process and all that it started are ended.
     """
     directory, root = directory.resolve(), Path(hls.handover.__file__).parents[2]
-    command = [sys.executable, "-m", "hls.handover", "--directory", str(directory), "--events"]
-    command += ["--without-tools"] if without_tools else []
+    # -P: what lies in the directory, which is the user's, stands for no module
+    command = [sys.executable, "-P", "-m", "hls.handover", "--directory", str(directory), "--events", "--until-eof"]
+    command += [*(["--without-tools"] if without_tools else []), *(["--locked"] if lock is not None else [])]
     told = {name: environment[name] for name in _KEPT if name in environment} | {"PYTHONPATH": str(root)}
     last: dict[str, Any] = {}
     with (
-        (directory / "build.log").open("ab") as log,
+        (directory / LOG).open("ab") as log,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=told, cwd=directory, text=True,
-            start_new_session=True,
+            # it ends when this pipe does, that is also when this process is killed and can end nothing any more
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=told, cwd=directory, text=True,
+            start_new_session=True, pass_fds=() if lock is None else (lock.fileno(),),
         ) as process,
     ):  # fmt: skip
         try:
@@ -84,13 +89,13 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.wait(patience_s)
         except ProcessLookupError:
             return
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: no more patience
             continue
 
 
 def _error(code: int, last: Mapping[str, Any], directory: Path) -> BuildError:
     """What to raise of a process that left with an error code."""
-    log = directory / "build.log"
+    log = directory / LOG
     if last.get("event") == "refused":
         return (MissingToolError if code == NO_TOOLS else BuildError)(str(last["text"]))
     if last.get("event") != "failed":

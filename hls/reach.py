@@ -80,9 +80,7 @@ class Reach:
             refused needlessly. As many as the depth of the network allows without it.
     """
 
-    def __init__(
-        self, tables: CostTables, limits: Resources, max_cycles: float, ratios: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, tables: CostTables, limits: Resources, max_cycles: float, ratios: Sequence[float] | None = None) -> None:
         self.tables = tables
         self.max_cycles = max_cycles
         self._around = as_array(tables.system_resources)

@@ -28,15 +28,19 @@ class Timing:
     Attributes:
         slack_ns: the worst negative slack (WNS); below 0 the clock is missed.
         period_ns: of the clock that was asked for.
+        hold_ns: the worst hold slack (WHS); below 0 data changes too early, at any clock. None where it is not reported.
+        pulse_ns: the worst slack of pulse widths (WPWS); None where it is not reported.
     """
 
     slack_ns: float
     period_ns: float
+    hold_ns: float | None = None
+    pulse_ns: float | None = None
 
     @property
     def met(self) -> bool:
-        """Whether the design is fast enough for its clock."""
-        return self.slack_ns >= 0
+        """Whether the design works at its clock, as far as reported."""
+        return all(slack is None or slack >= 0 for slack in (self.slack_ns, self.hold_ns, self.pulse_ns))
 
     @property
     def fmax_mhz(self) -> float:
@@ -80,7 +84,7 @@ def read_results(folder: Path, plan_digest: str) -> dict[str, Any]:
         plan_digest: of the plan it must belong to.
 
     Raises:
-        ReportError: it belongs to another plan, a file is missing or damaged, or stand-in tools made it.
+        ReportError: it belongs to another plan, a file is missing, damaged or not in it, or stand-in tools made it.
     """
     try:
         document = read_object(folder / "results.json")
@@ -93,14 +97,23 @@ def read_results(folder: Path, plan_digest: str) -> dict[str, Any]:
         for name, wanted in document["files"].items():
             if not (folder / name).is_file() or sha256(folder / name) != wanted:
                 raise ReportError(f"{folder / name} is missing or not what results.json says; copy results/ again, whole")
+        listed = {"results.json", *document["files"]}
+        strange = sorted(p for p in folder.rglob("*") if p.is_symlink() or not (p.is_dir() or _name(p, folder) in listed))
+        if strange:
+            raise ReportError(f"{strange[0]} is a link or not in results.json, so nobody knows whose it is; remove it")
+        _ = document["tools"]["version"]  # what comes after this reads it
         if document["tools"]["stand_in"]:
             raise ReportError(
                 f"{folder} was made by stand-in tools ({document['tools']['vivado']}), which build nothing; unset "
-                f"FINN_TOOL_DIR_OVERRIDE, remove {folder.parent} and build with Vivado"
+                f"FINN_TOOL_DIR_OVERRIDE, remove {folder} and build with Vivado"
             )
     except (WrongPackageError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(f"{folder} cannot be read ({error}); copy results/ again, whole") from error
     return document
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def read_reports(folder: Path, clock_mhz: float) -> Reports:
@@ -125,24 +138,33 @@ def read_reports(folder: Path, clock_mhz: float) -> Reports:
             nodes=nodes,
             accelerator=_resources(alone),
             accelerator_timing=Timing(float(alone["WNS"]), float(alone["clk_period_ns"])),
-            system_timing=Timing(slack_ns(routed), 1000.0 / clock_mhz),
+            system_timing=routed_timing(routed, clock_mhz),
             power_w=float(alone["total_power_W"]) if "total_power_W" in alone else None,
         )
     except KeyError as error:
         raise ReportError(f"the reports in {folder} do not say {error}; see the log of the build") from error
+    except (TypeError, ValueError, AttributeError) as error:  # null, or a text where a number is wanted
+        raise ReportError(f"the reports in {folder} are not what FINN writes ({error}); see the log of the build") from error
 
 
-def slack_ns(report: Path) -> float:
-    """The worst negative slack in a timing summary of Vivado's, in ns.
+def routed_timing(report: Path, clock_mhz: float) -> Timing:
+    """Setup, hold and pulse widths of a timing summary of Vivado's.
 
     Raises:
-        ReportError: there is none.
+        ReportError: one of them is not there.
     """
-    text = _text(report)
-    found = re.search(r"WNS\(ns\).*\n[-\s]+\n\s*(-?\d+(?:\.\d+)?)\s", text)
-    if found is None:
-        raise ReportError(f"{report} has no WNS; without it nobody knows whether the design meets its clock")
-    return float(found[1])
+    found = re.search(r"^[ \t]*(WNS\(ns\).*)\n[- \t]+\n(.*)$", _text(report), re.MULTILINE)
+    row = dict(zip(re.split(r"\s{2,}", found[1].strip()), found[2].split(), strict=False)) if found else {}
+    slack: dict[str, float] = {}
+    for name in ("WNS", "WHS", "WPWS"):
+        try:
+            slack[name] = float(row[f"{name}(ns)"])
+        except (KeyError, ValueError):  # Vivado writes NA where there is nothing to look at
+            raise ReportError(
+                f"{report} has no {name} ({row.get(f'{name}(ns)', 'not there')}); without it nobody knows whether the design "
+                "meets its clock: see the log of the build"
+            ) from None
+    return Timing(slack["WNS"], 1000.0 / clock_mhz, slack["WHS"], slack["WPWS"])
 
 
 def _resources(row: Mapping[str, Any]) -> Resources:

@@ -11,13 +11,21 @@ ALONE = {
     "fmax_mhz": 117.6,
 }
 # The form of Vivado's report_timing_summary, with figures made up.
-ROUTED = """
+_ROUTED = """
 ------------------------------------------------------------------------------------------------
 | Design Timing Summary
 | ---------------------
 ------------------------------------------------------------------------------------------------
 
-    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)      THS(ns)
-    -------      -------  ---------------------  -------------------      -------      -------
-     {slack}        0.000                      0                 9000        0.030        0.000
+    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)      THS(ns)  \
+THS Failing Endpoints  THS Total Endpoints     WPWS(ns)     TPWS(ns)  TPWS Failing Endpoints  TPWS Total Endpoints
+    -------      -------  ---------------------  -------------------      -------      -------  \
+---------------------  -------------------     --------     --------  ----------------------  --------------------
+     {slack}        0.000                      0                 9000        {hold}        0.000  \
+                    0                 9000        {pulse}        0.000                       0                  4000
 """
+
+
+def routed(slack: str = "0.250", hold: str = "0.030", pulse: str = "3.750") -> str:
+    """A timing summary of a routed design."""
+    return _ROUTED.format(slack=slack, hold=hold, pulse=pulse)

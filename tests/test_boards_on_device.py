@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from boards import on_device
-from boards.package import Package
+from boards.package import Package, read_package
 from tests.made_packages import HWH, SHAPE, made_package
 
 FAKES = Path(__file__).parent / "board_fakes"
@@ -103,7 +105,7 @@ def test_one_wrong_answer_is_found(board: Board, package: Package, tmp_path: Pat
 def test_an_accelerator_that_hangs_is_given_up(board: Board, package: Package) -> None:
     code, found = on_board(board, package.path, "--timeout", "1", FAKE_HANGS="1")
     assert code == on_device.REFUSED
-    assert "did not finish within 1 s" in found["error"]
+    assert "did not finish 5 frames within 1.05 s" in found["error"]
 
 
 def test_pynq_4_on_a_zynq_7000_is_refused_with_the_reason(board: Board, package: Package) -> None:
@@ -159,4 +161,56 @@ def test_answers_that_are_no_numbers_are_wrong(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "golden.npz", inputs=np.zeros((2, *SHAPE)), outputs=np.zeros((2, 10)))
     assert on_device.check_golden(Accelerator(), tmp_path, "golden.npz")["n_wrong"] == 2
-    assert on_device.check_golden(Accelerator(), tmp_path, None)["n_images"] == 0
+
+
+def test_the_limit_is_for_one_call_and_grows_with_its_frames() -> None:
+    slow = SlowAccelerator(seconds=0.04)  # a call; ten of them take longer than the limit of one
+    assert on_device.throughput(slow, 1, 10, timeout_s=0.2)["batch_size"] == 1
+    slow.seconds = 0.3
+    assert on_device.throughput(slow, 400, 1, timeout_s=0.2)["batch_size"] == 400
+    with pytest.raises(on_device.RefusalError, match=r"did not finish 1 frames within 0\.202 s"):
+        on_device.throughput(slow, 1, 1, timeout_s=0.2)
+
+
+class SlowAccelerator:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.batch_size = 1
+
+    def execute_on_buffers(self) -> None:
+        time.sleep(self.seconds)
+
+
+def test_without_a_golden_set_it_is_said_that_nothing_was_checked(board: Board, tmp_path: Path) -> None:
+    package = made_package(tmp_path, with_driver=True, golden=None, n_golden=0)
+    code, found = on_board(board, package.path, "--batch-sizes", "1", "--repeats", "1")
+    assert code == on_device.UNCHECKED == 3, found
+    assert found["golden"] is None
+    assert found["throughput"][0]["fps"] > 0
+    assert read_package(package.path).sha256 == package.sha256  # no __pycache__ nor anything else came into it
+
+
+def test_an_old_python_is_told_which_image_to_take() -> None:
+    with pytest.raises(on_device.RefusalError, match=r"Python is 3\.8, .* take the PYNQ image 3\.0 or 3\.1"):
+        on_device.check_python((3, 8))
+    on_device.check_python((3, 10))
+    ast.parse(Path(on_device.__file__).read_text(), feature_version=(3, 8))  # it gets as far as that
+
+
+def test_batch_sizes_that_are_none_are_refused_in_json(board: Board, package: Package) -> None:
+    code, found = on_board(board, package.path, "--batch-sizes", "x")
+    assert code == on_device.REFUSED
+    assert found["error"].startswith("--batch-sizes is 'x'; whole numbers")
+
+
+def test_what_c_code_prints_stays_off_standard_output(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object) -> dict[str, Any]:
+        os.write(1, b"from C")
+        print("from Python")
+        return {"golden": {"n_wrong": 0}}
+
+    monkeypatch.setattr(on_device, "measure", measure)
+    assert on_device.main([]) == on_device.WELL
+    assert json.loads(capfd.readouterr().out) == {"golden": {"n_wrong": 0}}

@@ -124,6 +124,27 @@ def test_a_full_disk_leaves_the_package_that_was_there(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["big", "package", "sources"]
 
 
+def test_a_package_that_cannot_be_put_in_place_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made_package(tmp_path)
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == ".package.part":
+            raise PermissionError("told to")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError):
+        made_package(tmp_path)
+    assert read_package(before.path) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["package", "sources"]
+    monkeypatch.undo()
+    assert made_package(tmp_path, name="another").sha256 != before.sha256
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["package", "sources"]
+
+
 def test_a_header_of_a_bitfile(tmp_path: Path) -> None:
     header = read_bit_header(bitfile(tmp_path / "a.bit"))
     assert (header.design, header.part, header.n_bytes) == ("top_wrapper;Version=2022.2", "7z020clg400", 13)

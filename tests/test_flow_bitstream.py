@@ -8,9 +8,11 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +21,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from boards import on_device
 from boards.package import read_package
 from flow import cli
-from flow.build_check import write_board_golden
+from flow.build_check import _kept, without_ties, write_board_golden
 from flow.build_directory import BuildDirectory
+from flow.build_handover import take_over_results, write_handover
 from flow.build_source import BuildSource
 from flow.build_sources import copy_sources
-from hls.build_plan import STEPS_WITH_TOOLS, STEPS_WITHOUT_TOOLS
+from hls.build_plan import STEPS_WITH_TOOLS, STEPS_WITHOUT_TOOLS, BuildPlan
 from hls.build_process import carry_out
-from hls.errors import BuildError, MissingToolError, StepError
+from hls.errors import BuildError, MissingToolError, ReportError, StepError
 from hls.finn_build import Stream, prepare
 from hls.handover.build import CHECKPOINT, PLAN, SEAL
-from hls.handover.progress import sha256
+from hls.handover.lock import alone_in
+from hls.handover.progress import WrongPackageError, sha256
 from tests.flow_fakes import no_room_beyond
 from tests.made_packages import bitfile, settings
-from tests.made_reports import ALONE, ROUTED, ROW
+from tests.made_reports import ALONE, ROW, routed
 from tests.made_runs import BOARD, N_GOLDEN, made_run, nodes_of
 from tests.networks import Network
 from tests.stand_in_tools import install
@@ -271,6 +276,34 @@ def test_two_do_not_build_in_one_directory(unfinished: Path) -> None:
             carry_out(unfinished, True, WITHOUT_TOOLS, lambda event: None)
 
 
+def test_a_build_holds_its_directory_as_a_whole(run_dir: Path, unfinished: Path, complaint: Complaint) -> None:
+    with directory_of(unfinished) as directory:
+        assert directory.lock is not None
+        said = complaint("--run", run_dir, "--out", unfinished)
+    assert said == f"another process builds in {unfinished} (process {os.getpid()}); wait for it, or end it"
+    with directory_of(unfinished):
+        pass
+
+
+def test_a_killed_bitloop_leaves_nothing_that_builds_on(unfinished: Path) -> None:
+    text = (
+        "import sys, time; from pathlib import Path; from hls.build_process import carry_out;"
+        "carry_out(Path(sys.argv[1]), True, {}, lambda e: (print(e, flush=True), time.sleep(60)))"
+    )
+    root = Path(__file__).parents[1]
+    with subprocess.Popen([sys.executable, "-c", text, unfinished], stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout is not None
+        assert "plan" in process.stdout.readline()
+        with pytest.raises(WrongPackageError, match="another process builds in"), alone_in(unfinished):
+            pass
+        process.kill()
+    for _ in range(200):
+        with contextlib.suppress(WrongPackageError), alone_in(unfinished):
+            return
+        time.sleep(0.05)
+    raise AssertionError("something still builds there")
+
+
 def test_a_damaged_checkpoint_is_refused(unfinished: Path) -> None:
     raw = bytearray((unfinished / CHECKPOINT).read_bytes())
     raw[1000] ^= 1
@@ -308,11 +341,11 @@ def test_a_path_that_breaks_finns_scripts_is_refused(unfinished: Path, tools: Ca
 def test_finns_own_sources_are_asked_for(unfinished: Path, tools: Callable[..., dict[str, str]]) -> None:
     environment = tools()
     shutil.rmtree(Path(environment["FINN_DEPS"]) / "finn-hlslib")
-    with pytest.raises(MissingToolError, match=r"no finn-hlslib in FINN_DEPS=.*deps; run `finn deps update` once"):
+    with pytest.raises(MissingToolError, match=r"no finn-hlslib in FINN_DEPS=.*deps; run `.*finn deps update .*` once"):
         carry_out(unfinished, False, environment, lambda event: None)
 
 
-def finished(out: Path, slack: str = "0.250", part: str = "7z020clg400") -> Path:
+def finished(out: Path, slack: str = "0.250", part: str = "7z020clg400", **slacks: str) -> Path:
     """What Vivado would have left in `results/`, made up."""
     results = out / "results"
     (results / "report").mkdir(parents=True)
@@ -320,10 +353,13 @@ def finished(out: Path, slack: str = "0.250", part: str = "7z020clg400") -> Path
     bitfile(results / "bitfile/finn-accel.bit", part)
     (results / "bitfile/finn-accel.hwh").write_text("<EDKSYSTEM/>")
     (results / "driver/settings.json").write_text(json.dumps(settings((784,), (10,), folds=16)))
+    (results / "driver/runtime_weights").mkdir()
+    (results / "driver/runtime_weights/0_0.dat").write_text("0")
+    (results / "driver/on_device.py").write_text("not bitloop's")
     rows = {"(top)": ROW, "StreamingDataflowPartition_1_MVAU_hls_0": {**ROW, "LUT": 777}}
     (results / "report/post_synth_resources.json").write_text(json.dumps(rows))
     (results / "report/ooc_synth_and_timing.json").write_text(json.dumps(ALONE))
-    (results / "report/post_route_timing.rpt").write_text(ROUTED.format(slack=slack))
+    (results / "report/post_route_timing.rpt").write_text(routed(slack, **slacks))
     (results / "report/post_synth_report.xml").write_text("<r/>")
     files = {p.relative_to(results).as_posix(): sha256(p) for p in results.rglob("*") if p.is_file()}
     plan = json.loads((out / PLAN).read_text())["digest"]
@@ -352,9 +388,100 @@ def test_results_become_a_deployment_package(run_dir: Path, unfinished: Path) ->
     assert calibration["reported"]["nodes"]["MVAU_hls_0"]["lut"] == 777
     assert calibration["estimate"]["nodes"][0]["node"] == "MVAU_rtl_0"
     assert "| 777, 7, 4 |" in (unfinished / "layers.md").read_text()
+    assert m.files["on_device.py"] == sha256(Path(on_device.__file__))  # not what lay in driver/
+    assert m.files["runtime_weights/0_0.dat"] == sha256(unfinished / "results/driver/runtime_weights/0_0.dat")
+    assert calibration["tools"] == {"version": "2022.2", "stand_in": False}
     again = package.sha256
     assert cli.main(["build", "--run", str(run_dir), "--out", str(unfinished)]) == 0
     assert read_package(unfinished / "package").sha256 == again
+
+
+def test_results_without_a_hardware_description_are_refused(run_dir: Path, unfinished: Path, complaint: Complaint) -> None:
+    results = finished(unfinished)
+    (results / "bitfile/finn-accel.hwh").unlink()
+    document = json.loads((results / "results.json").read_text())
+    del document["files"]["bitfile/finn-accel.hwh"]
+    (results / "results.json").write_text(json.dumps(document))
+    assert "has no bitfile/finn-accel.hwh, without which" in complaint("--run", run_dir, "--out", unfinished)
+
+
+def directory_of(out: Path) -> BuildDirectory:
+    return BuildDirectory(out, BuildPlan.from_json((out / PLAN).read_text()))
+
+
+def test_a_new_hand_over_package_keeps_what_was_built_in_the_old_one(unfinished: Path) -> None:
+    folder = unfinished / "handover"
+    for name in ("work/models/step_hw_ipgen.onnx", "results/results.json", "progress.json", "sources/old/top.cpp", "README.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("theirs")
+    write_handover(directory_of(unfinished))
+    for name in ("work/models/step_hw_ipgen.onnx", "results/results.json", "progress.json"):
+        assert (folder / name).read_text() == "theirs"
+    assert not (folder / "sources/old").exists()
+    assert "what is left to build" in (folder / "README.md").read_text()
+    assert (folder / "handover/__main__.py").is_file()
+
+
+def test_results_that_were_built_in_place_are_taken_over(
+    run_dir: Path, unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(unfinished / "handover")
+    assert cli.main(["build", "--run", str(run_dir), "--out", str(unfinished)]) == 0
+    assert f"taking the results that {unfinished}/handover has" in capsys.readouterr().out.replace("\n", "")
+    assert read_package(unfinished / "package").manifest.tools == "Vivado 2022.2"
+    assert (unfinished / "handover/results/results.json").is_file()
+
+
+def test_results_in_place_that_are_none_of_this_plan_are_not_taken_over(unfinished: Path) -> None:
+    directory = directory_of(unfinished)
+    assert not take_over_results(directory)
+    results = finished(unfinished / "handover")
+    document = json.loads((results / "results.json").read_text())
+    (results / "results.json").write_text(json.dumps({**document, "plan": "another"}))
+    assert not take_over_results(directory)
+    (results / "results.json").write_text(json.dumps(document))
+    (results / "bitfile/finn-accel.bit").write_text("damaged")
+    with pytest.raises(ReportError, match=r"finn-accel\.bit is missing or not what results\.json says"):
+        take_over_results(directory)
+    assert not (directory / "results").exists()
+
+
+@pytest.mark.parametrize(("answer", "said"), [("3.8.10", "is Python 3.8.10, FINN+ needs 3.11"), (None, "is not there")])
+def test_the_command_wants_python_3_11(once: Once, tmp_path: Path, answer: str | None, said: str) -> None:
+    python = tmp_path / "python"
+    if answer is not None:
+        python.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo Python {answer}; else exit 1; fi\n')
+        python.chmod(0o755)
+    done = subprocess.run(
+        [once.out / "handover/build.sh"],
+        env={**WITHOUT_TOOLS, "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr == f"handover: {python} {said}; PYTHON=/path/to/python3.11 ./build.sh\n"
+
+
+def test_answers_that_were_damaged_are_not_kept(unfinished: Path) -> None:
+    directory = directory_of(unfinished)
+    assert _kept(directory) is not None
+    (unfinished / "answers.npz").write_bytes((unfinished / "answers.npz").read_bytes()[:-1])
+    assert _kept(directory) is None
+
+
+def test_a_golden_set_smaller_than_what_was_asked_for_is_not_verified_anew(unfinished: Path) -> None:
+    kept = _kept(directory_of(unfinished))
+    assert kept is not None
+    assert (kept.n_images, kept.n_wanted) == (N_GOLDEN, 64)
+
+
+def test_images_with_equally_good_best_classes_are_left_out() -> None:
+    logits = np.array([[3, 2, 1, 0], [3, 3, 1, 0], [3, 2, 2, 0], [3, 2, 1, 1], [0, 0, 0, 0]]) * 0.1
+    assert without_ties(logits, 0.1, 1).tolist() == [True, False, True, True, False]
+    assert without_ties(logits, 0.1, 2).tolist() == [True, False, False, True, False]
+    assert without_ties(logits + 1e-9 * np.arange(4), 0.1, 4).tolist() == [True, False, False, False, False]
+    assert without_ties(logits, None, 1).tolist() == [True, False, True, True, False]
 
 
 def test_files_that_were_damaged_are_made_anew(run_dir: Path, unfinished: Path) -> None:
@@ -373,6 +500,12 @@ def test_a_missed_clock_is_refused_unless_forced(run_dir: Path, unfinished: Path
     assert said.startswith("the design misses its clock of 100 MHz by 0.5 ns, 95.2 MHz would do")
     assert not (unfinished / "package").exists()
     assert cli.main(["build", "--run", str(run_dir), "--out", str(unfinished), "--force"]) == 0
+
+
+def test_a_violation_of_hold_is_refused_unless_forced(run_dir: Path, unfinished: Path, complaint: Complaint) -> None:
+    finished(unfinished, hold="-0.020")
+    assert complaint("--run", run_dir, "--out", unfinished).startswith("the design violates hold by 0.02 ns (WHS)")
+    assert not (unfinished / "package").exists()
 
 
 def test_a_bitfile_for_another_part_is_refused(run_dir: Path, unfinished: Path, complaint: Complaint) -> None:
@@ -442,6 +575,24 @@ def test_a_directory_with_another_build_is_left_alone(run_dir: Path, unfinished:
     assert (unfinished / PLAN).read_bytes() == before
     (unfinished / PLAN).write_text("{}")
     assert "this is no plan of a build" in complaint("--run", run_dir, "--out", unfinished)
+    (unfinished / PLAN).write_bytes(b"\xff")
+    assert "plan.json cannot be read" in complaint("--run", run_dir, "--out", unfinished)
+
+
+def test_a_directory_of_the_users_is_left_alone(run_dir: Path, once: Once, tmp_path: Path, complaint: Complaint) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "mine.txt").touch()
+    said = complaint("--run", run_dir, "--out", tmp_path)
+    assert said.startswith(f"OUT={tmp_path} holds sources and no plan.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["sources"]
+    assert "is a hand-over package; run ./build.sh in it" in complaint("--run", run_dir, "--out", once.out / "handover")
+
+
+def test_a_build_that_was_killed_before_its_plan_goes_on(once: Once, tmp_path: Path) -> None:
+    plan = BuildPlan.from_json((once.out / PLAN).read_text())
+    for name in (".lock", "verified.json", "answers.npz", CHECKPOINT, SEAL, "nodes.json", "folding.json", ".plan.json.x1y2"):
+        (tmp_path / name).touch()
+    assert BuildDirectory(tmp_path, plan).path == tmp_path
 
 
 @pytest.mark.slow
@@ -456,9 +607,10 @@ def test_a_qonnx_file_from_elsewhere(run_dir: Path, tmp_path: Path, capsys: pyte
     ends = json.loads((tmp_path / "out/nodes.json").read_text())
     assert ends["nodes"][-1]["op_type"] == "LabelSelect_hls"  # the best class, as nothing else was asked for
     reads, hands_on = (Stream(tuple(ends[end]["shape"]), ends[end]["datatype"]) for end in ("reads", "hands_on"))
-    assert write_board_golden(tmp_path / "out/answers.npz", reads, hands_on, tmp_path / "golden.npz") == 16
+    assert write_board_golden(tmp_path / "out/answers.npz", reads, hands_on, tmp_path / "golden.npz") == 14
+    assert "2 images have best classes that are equally good; the board is not held against those" in said
     with np.load(tmp_path / "golden.npz") as golden:
-        assert golden["outputs"].shape == (16, *hands_on.shape[1:])
+        assert golden["outputs"].shape == (14, *hands_on.shape[1:])
         assert set(golden["outputs"].ravel()) <= set(range(10))
 
 
@@ -467,7 +619,8 @@ def test_a_qonnx_file_from_elsewhere(run_dir: Path, tmp_path: Path, capsys: pyte
     [
         ([], "give one of RUN="),
         (["--run", "a", "--policy", "b"], "give one of RUN="),
-        (["--run", "a", "--folding", "b"], "FOLDING and TARGET_FPS go with QONNX"),
+        (["--run", "a", "--folding", "b"], "FOLDING=b goes with QONNX"),
+        (["--run", "a", "--board", "zcu104", "--top-k", "0"], "BOARD=zcu104, TOP_K=0 goes with QONNX; a policy has"),
         (["--qonnx", "{}/none.onnx", "--target-fps", "5"], "none.onnx is not there"),
         (["--qonnx", "{}/a.onnx"], "give either FOLDING=…/folding.json or TARGET_FPS=…"),
         (["--qonnx", "{}/a.onnx", "--target-fps", "5", "--folding", "x"], "give either FOLDING="),
@@ -495,3 +648,36 @@ def test_the_newest_of_two_generated_folders_is_copied(tmp_path: Path) -> None:
     (tmp_path / "finn" / "vivado_stitch_proj_abcdefgh").mkdir()
     assert copy_sources(tmp_path / "finn", tmp_path / "sources") == {"MVAU_hls_0": ["MVAU_hls_0/top.cpp"]}
     assert (tmp_path / "sources/MVAU_hls_0/top.cpp").read_text() == 'new "./memblock.dat"'
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_build_that_is_told_to_end_ends_as_after_ctrl_c(
+    run_dir: Path, tmp_path: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr("flow.bitstream.build", lambda *_: os.kill(os.getpid(), number))
+    said = complaint("--run", run_dir, "--out", tmp_path / "out", code=130)
+    assert said.startswith("interrupted; what was finished is kept")
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("RUN=a", '--run "a"'),
+        ("RUN=a POLICY=b", '--policy "b" --run "a"'),
+        ("RUN=a FOLDING=f TARGET_FPS=3 TOP_K=1 BOARD=zcu104", '--run "a" --board zcu104 --folding f --target-fps 3 --top-k 1'),
+        ("BOARD=zcu104", '--run "runs/cnv-zcu104"'),
+        ("QONNX=q TARGET_FPS=5 FORCE=0", '--qonnx "q" --board pynq-z2 --target-fps 5'),
+        ("POLICY=p FORCE=1", '--policy "p" --force'),
+    ],
+)
+def test_make_hands_on_what_was_said(given: str, said: str) -> None:
+    make = shutil.which("make") or ""
+    done = subprocess.run(
+        [make, "--no-print-directory", "-n", "bitstream", *given.split()], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[1], env=WITHOUT_TOOLS,
+    )  # fmt: skip
+    (line,) = [text for text in done.stdout.replace("\\\n", " ").splitlines() if "bitloop build" in text]
+    assert " ".join(line.split()).partition("bitloop build ")[2] == said

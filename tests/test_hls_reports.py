@@ -11,8 +11,8 @@ import pytest
 from boards.board import Resources
 from hls.errors import ReportError
 from hls.handover.progress import sha256
-from hls.reports import Timing, read_reports, read_results, slack_ns
-from tests.made_reports import ALONE, ROUTED, ROW
+from hls.reports import Timing, read_reports, read_results, routed_timing
+from tests.made_reports import ALONE, ROW, routed
 from tests.stand_in_tools import MARK, TIMING
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     rows = {"(top)": ROW, "StreamingDataflowPartition_1_MVAU_hls_0": {**ROW, "LUT": 7}, "top_axi_interconnect_0_0": ROW}
     (report / "post_synth_resources.json").write_text(json.dumps(rows))
     (report / "ooc_synth_and_timing.json").write_text(json.dumps(ALONE))
-    (report / "post_route_timing.rpt").write_text(ROUTED.format(slack="0.250"))
+    (report / "post_route_timing.rpt").write_text(routed(slack="0.250"))
     (report / "post_synth_report.xml").write_text("<r/>")
     seal(tmp_path)
     return tmp_path
@@ -45,24 +45,61 @@ def test_reports_are_read(folder: Path) -> None:
     assert found.accelerator == Resources(lut=1200, ff=2100, bram18=7, dsp=4)
     assert found.accelerator_timing == Timing(1.5, 10.0)
     assert found.accelerator_timing.fmax_mhz == pytest.approx(117.647, abs=1e-3)
-    assert found.system_timing == Timing(0.25, 10.0)
+    assert found.system_timing == Timing(0.25, 10.0, 0.03, 3.75)
     assert (found.vivado, found.power_w) == ("2022.2", 0.21)
     assert json.loads(json.dumps(found.to_dict()))["system_fmax_mhz"] == pytest.approx(1000 / 9.75)
 
 
 def test_a_missed_clock_is_seen(folder: Path) -> None:
-    (folder / "report" / "post_route_timing.rpt").write_text(ROUTED.format(slack="-0.125"))
+    (folder / "report" / "post_route_timing.rpt").write_text(routed(slack="-0.125"))
     timing = read_reports(folder / "report", 100.0).system_timing
     assert not timing.met
     assert timing.fmax_mhz == pytest.approx(1000 / 10.125)
     assert Timing(0.0, 10.0).met
 
 
-@pytest.mark.parametrize("text", ["", "WNS(ns)", ROUTED.format(slack="NA   "), "no timing constraints"])
+@pytest.mark.parametrize("text", ["", "WNS(ns)", routed(slack="NA   "), "no timing constraints"])
 def test_a_design_without_a_slack_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.rpt").write_text(text)
     with pytest.raises(ReportError, match="has no WNS"):
-        slack_ns(tmp_path / "a.rpt")
+        routed_timing(tmp_path / "a.rpt", 100.0)
+
+
+@pytest.mark.parametrize(("slacks", "name"), [({"hold": "NA"}, "WHS"), ({"pulse": "NA"}, "WPWS")])
+def test_a_design_without_hold_or_pulse_width_is_refused(tmp_path: Path, slacks: dict[str, str], name: str) -> None:
+    (tmp_path / "a.rpt").write_text(routed(**slacks))
+    with pytest.raises(ReportError, match=rf"has no {name} \(NA\)"):
+        routed_timing(tmp_path / "a.rpt", 100.0)
+
+
+@pytest.mark.parametrize("slacks", [{"hold": "-0.010"}, {"pulse": "-0.100"}])
+def test_a_violation_of_hold_or_pulse_width_is_not_met(tmp_path: Path, slacks: dict[str, str]) -> None:
+    (tmp_path / "a.rpt").write_text(routed(**slacks))
+    assert not routed_timing(tmp_path / "a.rpt", 100.0).met
+
+
+@pytest.mark.parametrize("change", [{"WNS": None}, {"WNS": "NA"}, {"total_power_W": None}, {"LUT": None}])
+def test_a_report_with_a_null_is_refused(folder: Path, change: dict[str, Any]) -> None:
+    (folder / "report" / "ooc_synth_and_timing.json").write_text(json.dumps({**ALONE, **change}))
+    with pytest.raises(ReportError, match="are not what FINN writes"):
+        read_reports(folder / "report", 100.0)
+
+
+def test_a_row_that_is_no_object_is_refused(folder: Path) -> None:
+    (folder / "report" / "post_synth_resources.json").write_text('{"(top)": null}')
+    with pytest.raises(ReportError, match="are not what FINN writes"):
+        read_reports(folder / "report", 100.0)
+
+
+def test_files_that_results_do_not_list_are_refused(folder: Path) -> None:
+    (folder / "driver").mkdir()
+    (folder / "driver" / "on_device.py").write_text("")
+    with pytest.raises(ReportError, match=r"on_device\.py is a link or not in results\.json"):
+        read_results(folder, "0123")
+    (folder / "driver" / "on_device.py").unlink()
+    (folder / "report" / "more.rpt").symlink_to(folder / "report" / "post_route_timing.rpt")
+    with pytest.raises(ReportError, match=r"more\.rpt is a link"):
+        read_results(folder, "0123")
 
 
 @pytest.mark.parametrize("name", ["post_synth_resources.json", "ooc_synth_and_timing.json", "post_route_timing.rpt"])

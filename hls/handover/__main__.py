@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from .build import Say, build
+from .build import LOG, Say, build
 from .failure import DONE, FAILED, INTERRUPTED, NO_TOOLS, WRONG
+from .lock import alone_in, end_with_standard_input
 from .progress import WrongPackageError
 from .tools import ToolError
 
@@ -32,35 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, default=Path(), help="holds plan.json and checkpoint.onnx")
     parser.add_argument("--without-tools", action="store_true", help="only the steps that need no vendor tool")
     parser.add_argument("--events", action="store_true", help="say what happens in JSON, a line each")
+    parser.add_argument("--locked", action="store_true", help="whoever starts this holds the directory's lock")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input does")
     asked = parser.parse_args(arguments)
     directory = asked.directory.resolve()
     say = _speaker(asked.events)
     signal.signal(signal.SIGTERM, _interrupt)
+    if asked.until_eof:
+        end_with_standard_input()
     try:
-        with _alone_in(directory):
-            built = build(directory, asked.without_tools, os.environ, say, lambda: _log_to(directory / "build.log"))
+        with contextlib.nullcontext() if asked.locked else alone_in(directory):
+            built = build(directory, asked.without_tools, os.environ, say, lambda: _log_to(directory / LOG))
         return DONE if built else FAILED
     except (ToolError, WrongPackageError) as error:
         code, text = CODE_OF[type(error)], str(error)
     except KeyboardInterrupt:
         code, text = INTERRUPTED, "interrupted; what was finished is kept, the same command goes on from there"
+    except Exception as error:  # a bug, or the machine: one line all the same, and the rest where all the rest is
+        with contextlib.suppress(OSError):
+            _log_to(directory / LOG)
+        traceback.print_exc()
+        said = " ".join(str(error).split())
+        code, text = FAILED, f"{type(error).__name__}: {said}; where it came from is in {directory / LOG}"
     say({"event": "refused", "text": text, "code": code})
     return code
-
-
-@contextlib.contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """As the only one that builds in a directory; a process that ends, however, leaves it.
-
-    Raises:
-        WrongPackageError: another process builds in it.
-    """
-    try:
-        with (directory / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise WrongPackageError(f"another process builds in {directory}; wait for it, or end it") from None
 
 
 def _log_to(path: Path) -> None:
@@ -78,8 +74,9 @@ def _speaker(in_json: bool) -> Say:
     def say(event: dict[str, Any]) -> None:
         text = json.dumps(event) if in_json else sentence(event)
         if text:
-            own.write(text + "\n")
-            own.flush()
+            with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+                own.write(text + "\n")
+                own.flush()
 
     return say
 
@@ -87,6 +84,8 @@ def _speaker(in_json: bool) -> Say:
 def sentence(event: dict[str, Any]) -> str:
     """An event for a person; empty where there is nothing to say."""
     match event["event"]:
+        case "again":
+            return str(event["text"])
         case "plan" if event["finished"]:
             return f"{len(event['finished'])} of {len(event['steps'])} steps were finished before"
         case "begun":

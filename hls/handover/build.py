@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
@@ -14,12 +15,21 @@ from typing import Any
 
 from . import finn_steps
 from .failure import failure
-from .progress import FORMAT, Progress, WrongPackageError, read_object, sha256, write_json
+from .progress import FORMAT, Progress, WrongPackageError, plan_digest, read_object, sha256, write_json
 from .tools import ToolError, Tools, find_tools
 
-PLAN, CHECKPOINT, SEAL, RESULTS = "plan.json", "checkpoint.onnx", "checkpoint.sha256", "results"
+PLAN, CHECKPOINT, SEAL, RESULTS, LOG = "plan.json", "checkpoint.onnx", "checkpoint.sha256", "results", "build.log"
+BITFILE, HARDWARE, SETTINGS = "bitfile/finn-accel.bit", "bitfile/finn-accel.hwh", "driver/settings.json"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+,@~:-]+")  # FINN quotes no path in the shell and Tcl scripts it writes
 _RESULTS = ("bitfile/*", "driver/**/*", "report/*.json", "report/*.rpt", "report/*.xml")
+_LEAVES = {
+    "step_out_of_context_synthesis": ("report/ooc_synth_and_timing.json",),
+    "step_synthesize_bitfile": (
+        BITFILE, HARDWARE, "report/post_synth_resources.json", "report/post_synth_report.xml", "report/post_route_timing.rpt",
+    ),
+    "step_make_driver": (SETTINGS,),
+}  # fmt: skip
+"""What steps leave in `work/` beside their model, without which there are no results."""
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -48,14 +58,34 @@ def build(
     tools = None if without_tools else _tools(directory, environment)
     steps = plan["steps_without_tools"] + ([] if without_tools else plan["steps_with_tools"])
     origin = {"plan": plan["digest"], "checkpoint": sha256(directory / CHECKPOINT), "place": str(directory)}
-    progress = Progress.of(directory / "progress.json", origin, steps)
+    work = directory / "work"
+
+    def files(step: str) -> list[Path]:
+        # work/finn holds what FINN's models name by its path
+        return [work / "finn", _model(work, step), *(work / name for name in _LEAVES.get(step, ()))]
+
+    kind = None if tools is None else {"version": tools.version, "stand_in": tools.stand_in}
+    progress = Progress.of(directory / "progress.json", origin, steps, files, kind, plan["steps_with_tools"])
+    if progress.again:
+        say({"event": "again", "text": progress.again})
     say({"event": "plan", "steps": steps, "finished": list(progress.seconds)})
     if len(progress.seconds) < len(steps) and not _run(plan, steps, progress, directory, tools, environment, say, log):
         return False
     if tools is not None:
+        missing = [name for step in steps for name in _LEAVES.get(step, ()) if not (work / name).is_file()]
+        if missing:  # the next call begins with the step that should have left it
+            text = f"every step is done and {', '.join(missing)} is not in {work}"
+            which = {"step": steps[-1], "number": len(steps), "of": len(steps)}
+            say({"event": "failed", **which, "text": text, "lines": [], "logs": [], "full": False})
+            return False
         _collect(directory, plan, tools, progress)
         say({"event": "results", "path": str(directory / RESULTS), "stand_in": tools.stand_in})
     return True
+
+
+def _model(work: Path, step: str) -> Path:
+    """The model that a step leaves."""
+    return work / "models" / f"{step}.onnx"
 
 
 def _run(
@@ -64,8 +94,7 @@ def _run(
 ) -> bool:  # fmt: skip
     """Run the unfinished steps; False once one failed."""
     work = directory / "work"
-    models = work / "models"
-    for folder in (models, work / "finn"):
+    for folder in (work / "models", work / "finn"):
         folder.mkdir(parents=True, exist_ok=True)
     told = {
         "FINN_BUILD_DIR": str(work / "finn"),
@@ -77,15 +106,18 @@ def _run(
         told |= tools.environment() | {"PATH": os.pathsep.join([*tools.folders(), environment.get("PATH", "")])}
     environment.update(told)
     log()
-    places = finn_steps.set_up()
+    try:
+        places = finn_steps.set_up()
+    except ImportError as error:  # psutil, which finn-plus imports and does not ask pip for
+        raise _not_installed(plan["versions"]["finn-plus"], f"{error.name or error} cannot be imported") from error
     environment.update({name: str(path) for name, path in places.items()})
     if tools is not None:
         _check_dependencies(places["FINN_DEPS"])
     config = finn_steps.build_config(plan, work)
     source = directory / CHECKPOINT
     for number, name in enumerate(steps, 1):
-        target = models / f"{name}.onnx"
-        if name not in progress.seconds or not target.exists():
+        target = _model(work, name)
+        if name not in progress.seconds:
             which: dict[str, Any] = {"step": name, "number": number, "of": len(steps)}
             say({"event": "begun", **which})
             begun_s, clock_s = time.time(), time.monotonic()
@@ -105,18 +137,37 @@ def _check(plan: dict[str, Any], directory: Path) -> None:
     """Look whether a plan can be run here.
 
     Raises:
-        WrongPackageError: it is of another format or for another finn-plus, or the checkpoint is damaged.
+        WrongPackageError: it is of another format, for another finn-plus or was changed, or the checkpoint is damaged.
+        ToolError: there is no finn-plus.
     """
     if plan.get("format") != FORMAT:
         raise WrongPackageError(f"{PLAN} has format {plan.get('format')}, not {FORMAT}; make it anew with the bitloop of today")
-    there, wanted = importlib.metadata.version("finn-plus"), plan["versions"]["finn-plus"]
+    versions = plan.get("versions")
+    wanted = versions.get("finn-plus") if isinstance(versions, dict) else None
+    try:
+        there = importlib.metadata.version("finn-plus")
+    except importlib.metadata.PackageNotFoundError:
+        raise _not_installed(str(wanted), "finn-plus is not installed") from None
     if there != wanted:
         raise WrongPackageError(f"finn-plus {there} is installed, the plan is for {wanted}; pip install finn-plus=={wanted}")
+    if plan.get("digest") != plan_digest(plan):
+        raise WrongPackageError(
+            f"{directory / PLAN} says it is {plan.get('digest')} and is {plan_digest(plan)}: it was changed; copy the "
+            "directory again, whole, or build another network or board with make bitstream"
+        )
     for name in (CHECKPOINT, SEAL):
         if not (directory / name).is_file():
             raise WrongPackageError(f"there is no {directory / name}; copy the directory again, whole")
     if sealed(directory) != sha256(directory / CHECKPOINT):
         raise WrongPackageError(f"{directory / CHECKPOINT} is not what {SEAL} says; copy the directory again, whole")
+
+
+def _not_installed(wanted: str, what: str) -> ToolError:
+    """What to raise where Python lacks something."""
+    return ToolError(
+        f"{what} in {sys.executable}; {sys.executable} -m pip install finn-plus=={wanted} psutil, or "
+        "PYTHON=/path/to/another/python"
+    )
 
 
 def sealed(directory: Path) -> str:
@@ -150,8 +201,8 @@ def _check_dependencies(deps: Path) -> None:
     missing = [name for name in ("finn-hlslib", "board_files") if not (deps / name).is_dir()]
     if missing:
         raise ToolError(
-            f"no {' and no '.join(missing)} in FINN_DEPS={deps}; run `finn deps update` once where there is a network, or set "
-            "FINN_DEPS to a folder that has both"
+            f"no {' and no '.join(missing)} in FINN_DEPS={deps}; run `{Path(sys.executable).with_name('finn')} deps update "
+            f"--accept-defaults -d {deps}` once where there is a network, or set FINN_DEPS to a folder that has both"
         )
 
 

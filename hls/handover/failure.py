@@ -32,12 +32,25 @@ def failure(error: BaseException, work: Path, since_s: float) -> dict[str, Any]:
     for one in chain:
         for stream in (getattr(one, "stdout", None), getattr(one, "stderr", None)):  # a tool that left with an error code
             lines += decisive(str(stream or ""))
-    logs = sorted((p for p in work.rglob("*.log") if p.stat().st_mtime >= since_s - 1), key=lambda p: p.stat().st_mtime)
+    logs = _written_since(work, since_s - 1)
     for log in logs:
         lines += decisive(log.read_text(encoding="utf-8", errors="replace"))
     text = " ".join(str(error).split()) or type(error).__name__
     shown = list(dict.fromkeys(lines))[:N_LINES]
     return {"text": text, "lines": shown, "logs": [str(p) for p in logs][:N_LINES], "full": False}
+
+
+def _written_since(work: Path, since_s: float) -> list[Path]:
+    """Logs, the oldest first; what cannot be looked at (Vivado leaves links that lead nowhere) is none."""
+    found = []
+    for path in work.rglob("*.log"):
+        try:
+            written_s = path.stat().st_mtime
+        except OSError:
+            continue
+        if written_s >= since_s and path.is_file() and os.access(path, os.R_OK):
+            found.append((written_s, path))
+    return [path for _, path in sorted(found)]
 
 
 def decisive(text: str) -> list[str]:
