@@ -76,7 +76,7 @@ def tabulate(
     board: Board,
     top_k: int = 0,
 ) -> CostTables:
-    """The cost tables of a network: FINN's flow runs once, about 8 s and 5 s more the first time in a process.
+    """The cost tables of a network: FINN's flow runs once, 8 s for CNV, up to a minute for the deepest.
 
     Args:
         specs: the network's layers, in order.
