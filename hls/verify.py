@@ -105,17 +105,18 @@ def _first_difference(
     if len(before) != len(here):
         return called[min(len(before), len(here))], max(len(before), len(here)), 0
     for name, a, b in zip(called, before, here, strict=False):
-        a, b = _channels_last(a, b.shape), b
         if a.size != b.size:
             return name, max(a.size, b.size), 0
-        apart = np.abs(a.reshape(b.shape) - b)
+        apart = min((np.abs(laid.reshape(b.shape) - b) for laid in _layouts(a, b.shape)), key=np.count_nonzero)
         if apart.any():
             return name, int((apart > 0).sum()), int(apart.max())
     return None, 0, 0
 
 
-def _channels_last(a: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Activations (images, C, H, W) as (images, H, W, C) where that is the shape wanted."""
-    if a.ndim == 4 and a.shape != shape and a.transpose(0, 2, 3, 1).shape == shape:
-        return a.transpose(0, 2, 3, 1)
-    return a
+def _layouts(a: NDArray[np.int64], shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Activations as they are and, where that has the shape wanted, (images, C, H, W) as (images, H, W, C).
+
+    Of as many channels as rows and columns the shape does not say which it is.
+    """
+    turned = [a.transpose(0, 2, 3, 1)] if a.ndim == 4 and a.transpose(0, 2, 3, 1).shape == shape else []
+    return [a, *turned] if a.shape == shape or not turned else turned

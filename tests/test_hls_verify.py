@@ -78,6 +78,12 @@ def test_what_has_no_name_is_looked_at_too() -> None:
     assert (found.first_layer, found.wrong_activations) == ("quantizer 1", 1)
 
 
+def test_as_many_channels_as_rows_and_columns_are_no_difference() -> None:
+    cube = np.arange(54).reshape(2, 3, 3, 3)
+    stages = [replace(FILE, activations=(cube, FC)), replace(GRAPH, activations=(cube.transpose(0, 2, 3, 1), FC))]
+    assert verdicts(LAYERS, LOGITS, stages)[1].agrees
+
+
 def test_a_step_is_needed() -> None:
     with pytest.raises(VerificationError, match="no stage has a factor"):
         verdicts(LAYERS, LOGITS, [FILE])
