@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards.board import Resources
+from hls.assembly import THRESHOLDS_OF
 from hls.corrections import correct_node
 from hls.finn_operators import HardwareGraph, operator, threshold_type
 from hls.legal import NodeFolding, multipliers, unit_shapes
@@ -142,7 +143,7 @@ class MatrixUnits:
         assert key.unit_type is not None
         return operator(
             "Thresholding_rtl",
-            f"{unit.name} thresholds",
+            unit.name + THRESHOLDS_OF,
             {
                 "NumChannels": unit.attributes["MH"],
                 "numInputVectors": unit.attributes["numInputVectors"],
