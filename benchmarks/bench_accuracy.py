@@ -85,9 +85,8 @@ def main() -> None:
         found = [100 * r["test"] for r in rows if (r["model"], r["weight"], r["act"], r["n_images"]) == of]
         mean, published = sum(found) / len(found), PUBLISHED.get((model, weight, act))
         told = "" if published is None else f"{published:.2f} ({mean - published:+.2f})"
-        print(
-            f"  {model:6} W{weight}A{act}  {n_images:9,} images  {mean:.2f} ({min(found):.2f} to {max(found):.2f}), {len(found)} seeds   {told}"
-        )
+        spread = f"{mean:.2f} ({min(found):.2f} to {max(found):.2f}), {len(found)} seeds"
+        print(f"  {model:6} W{weight}A{act}  {n_images:9,} images  {spread}   {told}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,17 @@
 BoardError
 ├── UnknownBoardError
 ├── BoardFileError
-└── PackageError
-    └── BitfileError
+├── PackageError
+│   └── BitfileError
+├── UnreachableError
+├── LoginError
+├── ConnectionLostError
+├── BoardTimeoutError
+├── NoSpaceError
+├── BoardBusyError
+├── RefusedError
+├── OutputMismatchError
+└── MeasurementsError
 """
 
 from __future__ import annotations
@@ -28,3 +37,39 @@ class PackageError(BoardError):
 
 class BitfileError(PackageError):
     """A file that is no bitfile, or a bitfile for another FPGA."""
+
+
+class UnreachableError(BoardError):
+    """Nobody answers at a board's address, or somebody else than before (its host key has changed or is not known)."""
+
+
+class LoginError(BoardError):
+    """A board does not let the user in, or does not give the user root's rights."""
+
+
+class ConnectionLostError(BoardError):
+    """The connection to a board ended in the middle of something: a cable, a reboot."""
+
+
+class BoardTimeoutError(BoardError):
+    """Something on a board did not end within its time limit, and was ended."""
+
+
+class NoSpaceError(BoardError):
+    """A board's card has no room for a package."""
+
+
+class BoardBusyError(BoardError):
+    """Somebody else uses a board's FPGA."""
+
+
+class RefusedError(BoardError):
+    """A board cannot run a package: another part, an image or a pynq that does not do, an interface that is not there."""
+
+
+class OutputMismatchError(BoardError):
+    """A board gives other numbers than the network that was trained."""
+
+
+class MeasurementsError(BoardError):
+    """The store of measurements cannot be read or written, or a file of measurements is none."""

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 WELL, WRONG, REFUSED, UNCHECKED = 0, 1, 2, 3
-SCHEMA = 1
+SCHEMA = 2
 BATCH_SIZES = (1, 10, 100, 1000)
 N_REPEATS = 5
 TIMEOUT_S = 120.0

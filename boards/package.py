@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from boards.bitfile import check_part, read_bit_header
 from boards.errors import PackageError
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -58,7 +58,8 @@ class Manifest(_Facts):
         name: of the design.
         board: it is for.
         clock_mhz: that the accelerator was built for; what it runs at is read back on the board.
-        bitfile, hwh, settings, golden: their paths in the package.
+        simulated: whether the bitfile is none, but a circuit for the simulated board.
+        bitfile, hwh, settings, design, golden: their paths in the package; `design` is `boards.measurement.Design`.
         plan: digest of the plan it was built by.
         policy: digest of the policy, if it came from one.
         reads, hands_on: the accelerator's streams.
@@ -68,13 +69,15 @@ class Manifest(_Facts):
         files: path in the package to sha256, of every file but the manifest.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
+    simulated: bool = False
     board: BoardFacts
     clock_mhz: Annotated[float, Field(gt=0)]
     bitfile: str
     hwh: str
     settings: str
+    design: str
     golden: str | None
     plan: str
     policy: str | None
@@ -172,7 +175,7 @@ def read_package(folder: Path) -> Package:
     for name, wanted in manifest.files.items():
         if _sha256(folder / name) != wanted:
             raise PackageError(f"{folder / name} is not what the manifest says (sha256); copy the package again, whole")
-    for role in (manifest.bitfile, manifest.hwh, manifest.settings, manifest.golden):
+    for role in (manifest.bitfile, manifest.hwh, manifest.settings, manifest.design, manifest.golden):
         if role is not None and role not in manifest.files:
             raise PackageError(f"{path} names {role}, which is not among its files; make the package again")
     check_part(read_bit_header(folder / manifest.bitfile), manifest.board.fpga_part)

@@ -13,6 +13,7 @@ import boards.on_device
 from boards import package
 from boards.bitfile import check_part, read_bit_header
 from boards.driver_bundle import collect_driver
+from boards.measurement import Design
 from boards.package import BoardFacts, Manifest, Package, write_package
 from flow.build_check import ANSWERS, write_board_golden
 from flow.build_directory import BuildDirectory
@@ -23,6 +24,7 @@ from hls.handover.build import BITFILE, HARDWARE, RESULTS, SETTINGS
 from hls.handover.progress import sha256
 
 FOLDER = "package"
+DESIGN = "design.json"
 
 
 def write_deployment(
@@ -63,6 +65,8 @@ def write_deployment(
         if (directory / ANSWERS).exists():
             files["golden.npz"] = Path(folder) / "golden.npz"
             n_golden = write_board_golden(directory / ANSWERS, checkpoint.reads, checkpoint.hands_on, files["golden.npz"])
+        files[DESIGN] = Path(folder) / DESIGN
+        files[DESIGN].write_text(design_of(source, checkpoint).model_dump_json(indent=2) + "\n", encoding="utf-8")
         if not n_golden:  # every image had best classes that are equally good
             files.pop("golden.npz", None)
         manifest = Manifest(
@@ -74,6 +78,7 @@ def write_deployment(
             bitfile=f"{stem}.bit",
             hwh=f"{stem}.hwh",
             settings="settings.json",
+            design=DESIGN,
             golden="golden.npz" if n_golden else None,
             plan=directory.plan.digest,
             policy=directory.plan.policy_digest,
@@ -84,6 +89,17 @@ def write_deployment(
             tools=f"Vivado {document['tools']['version']}",
         )
         return write_package(directory / FOLDER, manifest, files)
+
+
+def design_of(source: BuildSource, checkpoint: Checkpoint) -> Design:
+    """What a package says of its design, so that a measurement of it can be held against the estimate wherever it is made."""
+    return Design(
+        model=source.model,
+        policy={layer.name: {"weight": layer.weight, "act": layer.act} for layer in source.layers} or None,
+        folding={node.node: dict(node.folding) for node in checkpoint.nodes},
+        estimate=source.estimate.to_dict() if source.estimate else None,
+        cycles={node.node: node.cycles for node in checkpoint.nodes},
+    )
 
 
 def _stream(of: Stream) -> package.Stream:

@@ -35,6 +35,7 @@ class BuildSource:
         golden: its golden set; None of a file from elsewhere.
         policy_digest: of its policy; None of a file from elsewhere.
         top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
+        model: as given to MODEL; None of a file from elsewhere.
     """
 
     name: str
@@ -48,6 +49,7 @@ class BuildSource:
     golden: Path | None = None
     policy_digest: str | None = None
     top_k: int = 0
+    model: str | None = None
 
     def plan(self) -> BuildPlan:
         """What to do with it.
@@ -116,6 +118,7 @@ def source_of_policy(policy: Path) -> BuildSource:
             golden=run / "golden.npz",
             policy_digest=bits.digest,
             top_k=int(document.get("top_k", 0)),
+            model=str(document["model"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunDirectoryError(

@@ -12,6 +12,7 @@ import numpy as np
 import boards.on_device
 from boards.bitfile import PREAMBLE
 from boards.driver_bundle import collect_driver
+from boards.measurement import Design
 from boards.package import BoardFacts, Manifest, Package, Stream, write_package
 
 PART = "xc7z020clg400-1"
@@ -55,6 +56,7 @@ def manifest(**changed: Any) -> Manifest:
             "bitfile": "made-0123.bit",
             "hwh": "made-0123.hwh",
             "settings": "settings.json",
+            "design": "design.json",
             "golden": "golden.npz",
             "plan": "0123456789abcdef",
             "policy": None,
@@ -77,9 +79,11 @@ def sources(folder: Path) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     frames, answers = rng.integers(-128, 128, (5, *SHAPE), np.int8), rng.normal(size=(5, N_CLASSES)).astype(np.float32)
     np.savez(folder / "golden.npz", inputs=frames, outputs=answers)
+    design = Design(model=None, policy=None, folding={}, estimate=None, cycles={})
+    (folder / "design.json").write_text(design.model_dump_json())
     return {
         "made-0123.bit": folder / "made.bit", "made-0123.hwh": folder / "made.hwh", "settings.json": folder / "settings.json",
-        "golden.npz": folder / "golden.npz",
+        "design.json": folder / "design.json", "golden.npz": folder / "golden.npz",
     }  # fmt: skip
 
 

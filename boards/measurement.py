@@ -1,0 +1,166 @@
+"""What was measured on a board: `Measurement`, as it is kept, exported and imported."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MEASUREMENT_FORMAT = 1
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Throughput(_Facts):
+    """Calls of one batch size.
+
+    Attributes:
+        batch_size: frames a call.
+        fps: of the median call, transfers by DMA included, packing in Python not.
+        median_ms, fastest_ms: of a call.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)]
+    fps: Positive
+    median_ms: Positive
+    fastest_ms: Positive
+
+
+class WrongValue(_Facts):
+    """The first value that came out wrong: of which image, where in its output, what came and what was due."""
+
+    image: Count
+    index: Count
+    got: float
+    wanted: float
+
+
+class GoldenCheck(_Facts):
+    """The golden set's images, how many came out wrong, by how much at most, and the first of them."""
+
+    n_images: Count
+    n_wrong: Count
+    largest_difference: float
+    first_wrong: WrongValue | None = None
+
+
+class TestAccuracy(_Facts):
+    """Images of a test set that the board classified, and how many of them rightly."""
+
+    __test__ = False  # not one of pytest's
+
+    n_images: Annotated[int, Field(ge=1)]
+    n_right: Count
+
+
+class HardwareCounters(_Facts):
+    """What an instrumented build counts by itself, without processor and DMA.
+
+    Attributes:
+        latency_cycles: of a frame, the last one.
+        interval_cycles: between the last two frames.
+        avg_interval_cycles: over FINN's window of frames.
+        min_latency_cycles: of the first frame through an empty pipeline.
+        raw: all that finn-plus-driver reports.
+    """
+
+    latency_cycles: Count
+    interval_cycles: Count
+    avg_interval_cycles: float
+    min_latency_cycles: Count
+    raw: dict[str, Any]
+
+
+class Power(_Facts):
+    """Electrical power while the largest batch ran: the mean of a board's rails in W, and their sum."""
+
+    rails_w: dict[str, float]
+    total_w: Positive
+
+
+class Design(_Facts):
+    """What was measured, as far as the package says so (`design.json`).
+
+    Attributes:
+        model: as given to MODEL; None for a QONNX file from elsewhere.
+        policy: layer to bits, as in `policy.json`; None where there is none.
+        folding: node to attributes.
+        estimate: `hls.types.Estimate.to_dict()`; None where there is none.
+        cycles: node to FINN's cycles a frame.
+        instrumented: whether the build counts by itself.
+    """
+
+    model: str | None
+    policy: dict[str, dict[str, int | None]] | None
+    folding: dict[str, dict[str, int | str]]
+    estimate: dict[str, Any] | None
+    cycles: dict[str, int]
+    instrumented: bool = False
+
+
+class Measurement(_Facts):
+    """One measurement of one package on one board.
+
+    Attributes:
+        format: of this record; `MEASUREMENT_FORMAT`.
+        measured_at: with its time zone.
+        simulated: whether no board but its simulation was measured; never mixed with real ones.
+        host: as given to HOST.
+        board: its name.
+        name: of the design.
+        package: sha256 of the manifest, and so of everything that ran.
+        plan, policy_digest: of what was built; see `boards.package.Manifest`.
+        design: what was built.
+        clock_mhz: that the accelerator was built for.
+        clock_readback_mhz: that it ran at.
+        image: of the board's card, such as "PYNQ 3.0.1"; None where the board does not say.
+        pynq, python: versions there.
+        driver: distribution to version.
+        golden: None where the package has no golden set.
+        latency_ms: of a call with one frame; None where no such batch was measured.
+        throughput: by batch size.
+        driver_report: what finn-plus-driver's own throughput test says of the largest batch.
+        counters: of an instrumented build.
+        power: where the board can measure it.
+        power_note: why it could not, where it could not.
+        test: on a test set, where one was given.
+        raw: the board's whole answer.
+    """
+
+    format: Literal[1] = 1
+    measured_at: datetime
+    simulated: bool
+    host: str
+    board: str
+    name: str
+    package: Sha256
+    plan: str
+    policy_digest: str | None
+    design: Design
+    clock_mhz: Positive
+    clock_readback_mhz: Positive
+    image: str | None
+    pynq: str
+    python: str
+    driver: dict[str, str]
+    golden: GoldenCheck | None
+    latency_ms: float | None
+    throughput: tuple[Throughput, ...]
+    driver_report: dict[str, float]
+    counters: HardwareCounters | None
+    power: Power | None
+    power_note: str
+    test: TestAccuracy | None
+    raw: dict[str, Any]
+
+    @property
+    def fps(self) -> float | None:
+        """The highest frame rate over the batch sizes; None where none was measured."""
+        return max((t.fps for t in self.throughput), default=None)
