@@ -1,16 +1,17 @@
-"""What was measured on a board: `Measurement`, as it is kept, exported and imported."""
+"""What was found out about a design behind its estimate: `Measurement` on a board, `Synthesis` by Vivado.
+
+Both are kept, exported and imported as JSON (`boards.measurements`), and are what `hls.calibrate` learns from.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-MEASUREMENT_FORMAT = 1
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -109,8 +110,8 @@ class Measurement(_Facts):
     """One measurement of one package on one board.
 
     Attributes:
-        format: of this record; `MEASUREMENT_FORMAT`.
-        measured_at: with its time zone.
+        kind, format: of this record.
+        at: when, with its time zone.
         simulated: whether no board but its simulation was measured; never mixed with real ones.
         host: as given to HOST.
         board: its name.
@@ -134,8 +135,9 @@ class Measurement(_Facts):
         raw: the board's whole answer.
     """
 
+    kind: Literal["measurement"] = "measurement"
     format: Literal[1] = 1
-    measured_at: datetime
+    at: AwareDatetime
     simulated: bool
     host: str
     board: str
@@ -164,3 +166,48 @@ class Measurement(_Facts):
     def fps(self) -> float | None:
         """The highest frame rate over the batch sizes; None where none was measured."""
         return max((t.fps for t in self.throughput), default=None)
+
+
+class Used(_Facts):
+    """Resources as Vivado counts them; block RAM in units of 18 kbit."""
+
+    lut: NotNegative
+    ff: NotNegative
+    bram18: NotNegative
+    dsp: NotNegative
+
+
+class Synthesis(_Facts):
+    """What Vivado made of one build.
+
+    Attributes:
+        kind, format: of this record.
+        at: when it was read, with its time zone.
+        simulated: always False; what stand-in tools say is not kept.
+        board, name, plan, policy_digest, design, clock_mhz: as of `Measurement`.
+        vivado: its version.
+        system: of the whole design, shell and DMA engines included.
+        nodes: of every hardware node.
+        fmax_mhz: of the routed design.
+        power_w: that Vivado estimates for the accelerator; None where it says nothing.
+    """
+
+    kind: Literal["synthesis"] = "synthesis"
+    format: Literal[1] = 1
+    at: AwareDatetime
+    simulated: Literal[False] = False
+    board: str
+    name: str
+    plan: str
+    policy_digest: str | None
+    design: Design
+    clock_mhz: Positive
+    vivado: str
+    system: Used
+    nodes: dict[str, Used]
+    fmax_mhz: Positive
+    power_w: float | None
+
+
+Record = Annotated[Measurement | Synthesis, Field(discriminator="kind")]
+"""Whatever is kept."""

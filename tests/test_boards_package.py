@@ -19,7 +19,9 @@ def test_a_package_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = made_package(tmp_path)
     read = read_package(made.path)
     assert read == made
-    assert set(read.manifest.files) == {"made-0123.bit", "made-0123.hwh", "settings.json", "golden.npz"}
+    assert set(read.manifest.files) == {
+        "made-0123.bit", "made-0123.hwh", "settings.json", "design.json", "golden.npz",
+    }  # fmt: skip
     assert sorted(p.name for p in tmp_path.iterdir()) == ["package", "sources"]
 
 
@@ -82,7 +84,7 @@ def test_paths_stay_inside(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 2}, "has schema 2, this bitloop reads 1"),
+        ({"schema_version": 1}, "has schema 1, this bitloop reads 2"),
         ({"clock_mhz": 0}, "clock_mhz"),
         ({"colour": "red"}, "colour"),
         ({"files": {"a": "zz"}}, r"files\.a"),
