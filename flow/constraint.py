@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from boards.board import Board, Resources
 from flow.errors import ConstraintError, SettingsError
+from hls.calibrate import Calibration
 from hls.cost import CostTables
 from hls.reach import Reach, fewest_cycles
-from hls.types import Estimate, cycles_at
+from hls.types import INTERVAL, Estimate, before_factors, cycles_at
+
+ROUNDING = 1e-9  # relative, that is forgiven
 
 
 @dataclass(frozen=True)
@@ -51,34 +54,41 @@ class Constraint:
 
         It is the largest relative excess over the frame rate and the limit of each resource.
         """
-        shares = estimate.resources.share_of(self.limits).values()
-        slow = self.min_fps / estimate.fps - 1
-        return max(slow if slow > 1e-9 else min(slow, 0.0), *(share - 1 for share in shares))  # a rounding error is forgiven
+        over = [share - 1 for share in estimate.resources.share_of(self.limits).values()]
+        worst = max(self.min_fps / estimate.fps - 1, *over)
+        return worst if worst > ROUNDING else min(worst, 0.0)
 
     def describe(self, estimate: Estimate) -> str:
         """What to say of an estimate in a table: that it fits, or what is in the way."""
         if self.violation(estimate) <= 0:
             return "fits"
         what, share = estimate.resources.scarcest(self.limits)
-        if share > 1:
+        if share > 1 + ROUNDING:
             used, limit = getattr(estimate.resources, what), getattr(self.limits, what)
             return f"does not fit: {used:,.0f} of {limit:,.0f} {what.upper()}"
         return f"too slow: {estimate.fps:,.0f} fps"
 
 
-def reach_under(constraint: Constraint, tables: CostTables) -> Reach:
+def reach_under(constraint: Constraint, tables: CostTables, calibration: Calibration | None = None) -> Reach:
     """The bits that can still meet a constraint, layer by layer.
+
+    With a calibration they meet it with the largest factors that any policy gets.
 
     Raises:
         ConstraintError: no policy meets it; the text holds the best figure that can be reached.
     """
-    reach = Reach(tables, constraint.limits, constraint.max_cycles)
+    factors = calibration.largest if calibration else {}
+    limits = before_factors(constraint.limits, factors)
+    slower = factors.get(INTERVAL, 1.0)
+    reach = Reach(tables, limits, replace(constraint, min_fps=constraint.min_fps * slower).max_cycles)
     if not reach.is_feasible:
-        cycles = fewest_cycles(tables, constraint.limits)
+        cycles = fewest_cycles(tables, limits)
         where = f"within {constraint.max_utilisation:.0%} of a {constraint.board.title}"
+        if calibration:
+            where += f" by calibration {calibration.digest}"
         if cycles is None:
             raise ConstraintError(f"no policy fits {where} at any frame rate; raise MAX_UTIL or take a larger board")
-        best = constraint.board.clock_mhz * 1e6 / cycles
+        best = constraint.board.clock_mhz * 1e6 / (cycles * slower)
         raise ConstraintError(
             f"no policy reaches {constraint.min_fps:,.0f} fps {where}; the most that any reaches is {best:,.0f} fps; "
             f"set MIN_FPS to {int(best)} or less, or raise MAX_UTIL"

@@ -4,6 +4,8 @@ BITLOOP_ERRORS, a tuple for `except`
 ├── boards.errors.BoardError
 │   ├── UnknownBoardError
 │   ├── BoardFileError
+│   ├── UnreachableError, LoginError, ConnectionLostError, BoardTimeoutError, NoSpaceError, BoardBusyError
+│   ├── RefusedError, OutputMismatchError, MeasurementsError
 │   └── PackageError
 │       └── BitfileError
 ├── models.errors.ModelError
@@ -11,7 +13,7 @@ BITLOOP_ERRORS, a tuple for `except`
 │   └── DataError
 │       └── UnknownDatasetError, DownloadError, ImageFileError, SplitError
 ├── hls.errors.HlsError
-│   ├── GraphError, VerificationError, FoldingError
+│   ├── GraphError, VerificationError, FoldingError, CalibrationError
 │   └── BuildError
 │       └── StepError, MissingToolError, ReportError
 └── FlowError
@@ -23,9 +25,25 @@ BITLOOP_ERRORS, a tuple for `except`
 
 from __future__ import annotations
 
-from boards.errors import BitfileError, BoardError, BoardFileError, PackageError, UnknownBoardError
+from boards.errors import (
+    BitfileError,
+    BoardBusyError,
+    BoardError,
+    BoardFileError,
+    BoardTimeoutError,
+    ConnectionLostError,
+    LoginError,
+    MeasurementsError,
+    NoSpaceError,
+    OutputMismatchError,
+    PackageError,
+    RefusedError,
+    UnknownBoardError,
+    UnreachableError,
+)
 from hls.errors import (
     BuildError,
+    CalibrationError,
     FoldingError,
     GraphError,
     HlsError,
@@ -75,9 +93,13 @@ BITLOOP_ERRORS = (BoardError, ModelError, HlsError, FlowError)
 __all__ = [
     "BITLOOP_ERRORS",
     "BitfileError",
+    "BoardBusyError",
     "BoardError",
     "BoardFileError",
+    "BoardTimeoutError",
     "BuildError",
+    "CalibrationError",
+    "ConnectionLostError",
     "ConstraintError",
     "DataError",
     "DeviceError",
@@ -87,11 +109,16 @@ __all__ = [
     "GraphError",
     "HlsError",
     "ImageFileError",
+    "LoginError",
+    "MeasurementsError",
     "MissingToolError",
     "ModelError",
     "NetworkError",
+    "NoSpaceError",
+    "OutputMismatchError",
     "PackageError",
     "PolicyError",
+    "RefusedError",
     "ReportError",
     "RunDirectoryError",
     "SettingsError",
@@ -102,6 +129,7 @@ __all__ = [
     "UnknownBoardError",
     "UnknownDatasetError",
     "UnknownModelError",
+    "UnreachableError",
     "VerificationError",
     "WeightsError",
 ]

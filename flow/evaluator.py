@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flow.constraint import Constraint
+from hls.calibrate import Calibration
 from hls.estimators import Estimator, TableEstimator, tabulate
 from hls.types import Estimate
 from models.convergence import Converged, Effort, converge
@@ -57,12 +58,14 @@ class Evaluator:
         seed: of every retraining.
         device: where networks are trained and scored.
         top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
+        calibration: that estimates are corrected by.
     """
 
     def __init__(
         self, weights: Pretrained, splits: SearchSplits, constraint: Constraint, retrain_images: int, seed: int,
-        device: torch.device | None = None, top_k: int = 1,
+        device: torch.device | None = None, top_k: int = 1, calibration: Calibration | None = None,
     ) -> None:  # fmt: skip
+        self.calibration = calibration
         self.top_k = top_k
         self.weights = weights
         self.splits = splits
@@ -84,7 +87,7 @@ class Evaluator:
             constraint.board,
             top_k,
         )
-        tables = TableEstimator(self.tables, constraint.board)
+        tables = TableEstimator(self.tables, constraint.board, calibration)
         self.estimator: Estimator = tables
         self.foldings = tables.foldings
 
@@ -159,7 +162,7 @@ class Evaluator:
         """The best accelerator for a retrained network: its accumulators are sized for its own weights."""
         values = dict(zip(policy, map(as_matrix, quantized_integers(network)), strict=True))
         tables = self.tables.with_weights(lambda layer, _: values[layer])
-        return TableEstimator(tables, self.constraint.board).estimate(policy, self.constraint.limits)
+        return TableEstimator(tables, self.constraint.board, self.calibration).estimate(policy, self.constraint.limits)
 
 
 def as_matrix(weights: object) -> NDArray[np.float64]:

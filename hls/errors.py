@@ -4,6 +4,7 @@ HlsError
 ├── GraphError
 ├── FoldingError
 ├── VerificationError
+├── CalibrationError
 └── BuildError
     ├── StepError
     ├── MissingToolError
@@ -23,6 +24,10 @@ class GraphError(HlsError):
 
 class VerificationError(HlsError):
     """A network on its way to hardware is not, bit for bit, the one that was trained."""
+
+
+class CalibrationError(HlsError):
+    """There is nothing to calibrate with, or a file that is no calibration."""
 
 
 class FoldingError(HlsError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -10,10 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from boards.board import Board, Resources
+from hls.calibrate import Calibration
 from hls.cost import CostTables
 from hls.finn_backend import hardware_graph
 from hls.folding import FoldingSearch
-from hls.types import Estimate
+from hls.types import Estimate, before_factors
 from models.policy import BitPolicy, LayerBits
 from models.spec import LayerSpec
 
@@ -38,11 +40,13 @@ class TableEstimator:
     Args:
         tables: the network's costs on the board's part.
         board: gives the clock.
+        calibration: what measurements on it had to say; the estimates have its factors, and keep to the limits with them.
     """
 
-    def __init__(self, tables: CostTables, board: Board) -> None:
+    def __init__(self, tables: CostTables, board: Board, calibration: Calibration | None = None) -> None:
         self.tables = tables
         self.board = board
+        self.calibration = calibration
         self.foldings = FoldingSearch(tables, board.clock_mhz, TABLES)
         self._known: dict[tuple[BitPolicy, Resources], Estimate] = {}
 
@@ -50,7 +54,11 @@ class TableEstimator:
         """See `Estimator.estimate`."""
         found = self._known.get((policy, limits))
         if found is None:
-            found = self.foldings.fastest(policy, limits)
+            if self.calibration is None:
+                found = self.foldings.fastest(policy, limits)
+            else:
+                factors = self.calibration.of(policy)
+                found = replace(self.foldings.fastest(policy, before_factors(limits, factors)), factors=factors)
             self._known[policy, limits] = found
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,20 @@ from boards.board import Resources
 
 Folding = Mapping[str, Mapping[str, int | str]]
 """FINN node name to its attributes (PE, SIMD, …): what FINN's `folding_config_file` takes."""
+
+
+INTERVAL, LATENCY = "interval_cycles", "latency_cycles"
+"""Names of what a calibration knows beside the resources: cycles a frame in the steady state, and of the first frame."""
+
+
+def scaled(resources: Resources, factors: Mapping[str, float]) -> Resources:
+    """Resources, each times the factor of its name."""
+    return Resources(**{name: count * factors.get(name, 1.0) for name, count in asdict(resources).items()})
+
+
+def before_factors(limits: Resources, factors: Mapping[str, float]) -> Resources:
+    """The limits that an estimate must keep to so that it keeps to `limits` with a calibration's factors."""
+    return scaled(limits, {name: 1 / factor for name, factor in factors.items()})
 
 
 def cycles_at(fps: float, clock_mhz: float) -> int:
@@ -82,12 +96,19 @@ class Estimate:
         corrections: what those leave out.
         clock_mhz: the clock the rates hold for.
         method: where the numbers come from.
+        factors: of a calibration (`hls.calibrate`), quantity to what it is multiplied by; what is not named is taken as it is.
     """
 
     nodes: tuple[NodeEstimate, ...]
     clock_mhz: float
     method: str
     corrections: tuple[Correction, ...] = ()
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def uncalibrated(self) -> Estimate:
+        """The same without what measurements had to say."""
+        return replace(self, factors={})
 
     @property
     def finn_resources(self) -> Resources:
@@ -96,12 +117,13 @@ class Estimate:
 
     @property
     def resources(self) -> Resources:
-        """What bitloop believes: FINN's figures and the corrections."""
-        return sum((c.resources for c in self.corrections), self.finn_resources)
+        """What bitloop believes: FINN's figures and the corrections, calibrated."""
+        found = sum((c.resources for c in self.corrections), self.finn_resources)
+        return scaled(found, self.factors) if self.factors else found
 
     @property
     def bottleneck_cycles(self) -> int:
-        """Cycles a frame in the steady state: those of the slowest node."""
+        """Cycles a frame in the steady state: those of the slowest node, as they are estimated."""
         return max(n.cycles for n in self.nodes)
 
     @property
@@ -114,13 +136,13 @@ class Estimate:
 
     @property
     def fps(self) -> float:
-        """Frames a second in the steady state."""
-        return self.clock_mhz * 1e6 / self.bottleneck_cycles
+        """Frames a second in the steady state, calibrated."""
+        return self.clock_mhz * 1e6 / (self.bottleneck_cycles * self.factors.get(INTERVAL, 1.0))
 
     @property
     def latency_ms(self) -> float:
-        """Milliseconds of the first frame."""
-        return self.latency_cycles / (self.clock_mhz * 1e3)
+        """Milliseconds of the first frame, calibrated."""
+        return self.latency_cycles * self.factors.get(LATENCY, 1.0) / (self.clock_mhz * 1e3)
 
     @property
     def folding(self) -> dict[str, dict[str, int | str]]:
@@ -153,7 +175,8 @@ class Estimate:
             for n, before in zip(raw["nodes"], chain, strict=False)
         )
         corrections = tuple(Correction(**{**c, "resources": Resources(**c["resources"])}) for c in raw["corrections"])
-        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections)
+        factors = {str(name): float(factor) for name, factor in raw.get("factors", {}).items()}
+        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections, factors)
 
     def cycles_per_layer(self) -> dict[str, int]:
         """Cycles a frame of each layer: those of its slowest node."""

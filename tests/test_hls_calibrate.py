@@ -1,0 +1,193 @@
+"""What measurements say of the estimate: robust, bounded, and honest about its own error."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boards.board import Resources
+from boards.measurement import HardwareCounters, Throughput, Used
+from hls.calibrate import MIN_DESIGNS, Calibration, Observation, fit, interval_cycles, learn, observations
+from hls.errors import CalibrationError
+from hls.types import INTERVAL, LATENCY, Correction, Estimate, NodeEstimate, before_factors
+from models.policy import BitPolicy, LayerBits
+from tests.made_measurements import made_design, made_measurement, made_synthesis
+
+ESTIMATE = Estimate(
+    (
+        NodeEstimate("MVAU_hls_0", "MVAU_hls", "fc0", 10_000, Resources(lut=9_000, bram18=20, dsp=0), {}),
+        NodeEstimate("MVAU_hls_1", "MVAU_hls", "fc1", 4_000, Resources(lut=1_000, bram18=5, dsp=0), {}, ("MVAU_hls_0",)),
+    ),
+    100.0,
+    "made up",
+    (Correction("shell", "", Resources(lut=6_000, bram18=0), "the shell"),),
+)
+POLICY = BitPolicy({"fc0": LayerBits(2, 2), "fc1": LayerBits(2, None)})
+
+
+def design(**changed: object):  # type: ignore[no-untyped-def]
+    return made_design(estimate=ESTIMATE.to_dict(), **changed)
+
+
+def throughput(*fps: float) -> tuple[Throughput, ...]:
+    return tuple(Throughput(batch_size=10**i, fps=f, median_ms=10**i / f, fastest_ms=10**i / f) for i, f in enumerate(fps))
+
+
+def observed(ratio: float, n: int, weight: float = 2.0, act: float = 2.0) -> Observation:
+    return Observation("lut", "synthesis", str(n), "made", 1000.0, 1000.0 * ratio, {"weight_bits": weight, "act_bits": act})
+
+
+def test_a_boards_best_throughput_at_the_clock_it_had_is_its_interval() -> None:
+    measured = made_measurement(design=design(), throughput=throughput(3_000.0, 8_000.0), clock_readback_mhz=99.0)
+    assert interval_cycles(measured) == pytest.approx(99e6 / 8_000)
+    (only,) = observations(measured)
+    assert (only.quantity, only.source, only.estimated) == (INTERVAL, "board", 10_000)
+    assert only.found == pytest.approx(12_375)
+
+
+def test_counters_are_believed_before_the_clock_on_the_wall() -> None:
+    counters = HardwareCounters(
+        latency_cycles=15_000, interval_cycles=10_010, avg_interval_cycles=10_020.0, min_latency_cycles=14_000, raw={}
+    )
+    found = {o.quantity: o for o in observations(made_measurement(design=design(), counters=counters))}
+    assert found[INTERVAL].found == 10_020
+    assert (found[LATENCY].estimated, found[LATENCY].found) == (14_000, 14_000)
+
+
+def test_vivados_resources_are_held_against_the_estimate_with_its_corrections_and_without_factors() -> None:
+    calibrated = replace(ESTIMATE, factors={"lut": 3.0})
+    used = Used(lut=20_000, ff=1, bram18=50, dsp=4)
+    found = {
+        o.quantity: o for o in observations(made_synthesis(design=made_design(estimate=calibrated.to_dict()), system=used))
+    }
+    assert (found["lut"].estimated, found["lut"].found) == (16_000, 20_000)
+    assert (found["bram18"].estimated, found["bram18"].found) == (25, 50)
+    assert "dsp" not in found  # nothing was estimated: there is no ratio to that
+
+
+def test_a_design_without_an_estimate_says_nothing() -> None:
+    assert observations(made_measurement(design=made_design(estimate=None))) == []
+    with pytest.raises(CalibrationError, match=r"nothing was measured on the simulated pynq-z2 that has an estimate"):
+        learn("pynq-z2", True, [made_measurement()])
+
+
+def test_simulated_and_real_ones_are_never_mixed() -> None:
+    with pytest.raises(ValueError, match="simulated ones and real ones together"):
+        learn("pynq-z2", False, [made_measurement(design=design())])
+
+
+def test_one_design_measured_often_is_one_design() -> None:
+    often = [made_measurement(design=design(), throughput=throughput(f)) for f in (8_000.0, 8_000.0, 4_000.0)]
+    other = made_measurement(design=design(), plan="other", throughput=throughput(5_000.0))
+    found = learn("pynq-z2", True, [*often, other]).factors[INTERVAL]
+    assert found.n_designs == 2
+    assert found.ratio == pytest.approx(math.sqrt(1.25 * 2.0))  # of 10,000 cycles: 12,500, the median of three, and 20,000
+    assert (found.least, found.most) == pytest.approx((1.25, 2.0))
+
+
+def test_an_outlier_does_not_move_the_ratio() -> None:
+    found = fit([*(observed(r, n) for n, r in enumerate((1.29, 1.3, 1.3, 1.31))), observed(9.0, 9)])
+    assert found.ratio == pytest.approx(1.3)
+    assert not found.coefficients
+
+
+def test_a_single_design_has_no_error_to_tell() -> None:
+    found = fit([observed(1.5, 0)])
+    assert (found.ratio, found.error) == (pytest.approx(1.5), None)
+    assert found.error_before == pytest.approx(1 / 3)
+
+
+def dependent(n: int, noise: float, seed: int = 0) -> list[Observation]:
+    """Designs whose factor grows with the bits of their weights."""
+    rng = np.random.default_rng(seed)
+    bits = rng.uniform(1, 8, (n, 2))
+    return [observed(math.exp(0.1 * w - 0.2 + rng.normal(0, noise)), i, float(w), float(a)) for i, (w, a) in enumerate(bits)]
+
+
+def test_with_designs_enough_the_factor_depends_on_bits_if_that_predicts_better() -> None:
+    few, many = fit(dependent(MIN_DESIGNS - 1, 0.01)), fit(dependent(30, 0.01))
+    assert not few.coefficients
+    assert few.error is not None
+    assert many.error is not None
+    assert many.error < few.error / 3
+    assert many.of({"weight_bits": 6.0, "act_bits": 4.0}) == pytest.approx(math.exp(0.4), rel=0.03)
+    assert many.of({"weight_bits": 2.0, "act_bits": 4.0}) == pytest.approx(math.exp(0.0), rel=0.03)
+    rng = np.random.default_rng(1)
+    noise = fit([observed(rng.uniform(1, 2), n, rng.uniform(1, 8), rng.uniform(1, 8)) for n in range(30)])
+    assert not noise.coefficients
+
+
+def test_a_prediction_never_leaves_what_was_found_and_says_when_it_is_outside() -> None:
+    found = fit([o for o in dependent(60, 0.01) if 2 <= o.features["weight_bits"] <= 4])
+    assert found.coefficients
+    assert found.of({"weight_bits": 8.0, "act_bits": 4.0}) == found.most
+    assert found.largest == found.most
+    (phrase,) = found.outside({"weight_bits": 8.0, "act_bits": 4.0})
+    assert phrase.startswith("weight bits 8 (measured: 2")
+    assert found.outside({"weight_bits": 3.0, "act_bits": 4.0}) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.05, 20), st.floats(1, 8), st.floats(1, 8)), min_size=1, max_size=25),
+    st.floats(0, 9),
+    st.floats(0, 9),
+)
+def test_every_factor_lies_among_those_found(designs: list[tuple[float, float, float]], weight: float, act: float) -> None:
+    found = fit([observed(ratio, n, w, a) for n, (ratio, w, a) in enumerate(designs)])
+    ratios = [ratio for ratio, *_ in designs]
+    given = found.of({"weight_bits": weight, "act_bits": act})
+    assert min(ratios) * (1 - 1e-9) <= given <= found.largest * (1 + 1e-9) <= max(ratios) * (1 + 1e-8)
+    assert (found.error is None) == (len(designs) == 1)
+
+
+def test_a_calibrated_estimate_is_multiplied_and_keeps_what_it_was() -> None:
+    calibrated = replace(ESTIMATE, factors={"lut": 1.5, INTERVAL: 2.0, LATENCY: 3.0})
+    assert calibrated.resources == Resources(lut=24_000, bram18=25)
+    assert calibrated.fps == pytest.approx(ESTIMATE.fps / 2)
+    assert calibrated.latency_ms == pytest.approx(ESTIMATE.latency_ms * 3)
+    assert calibrated.uncalibrated == ESTIMATE
+    assert Estimate.from_dict(json.loads(json.dumps(calibrated.to_dict()))) == calibrated
+    limits = before_factors(Resources(lut=24_000, bram18=25), calibrated.factors)
+    assert (limits.lut, limits.bram18) == pytest.approx((16_000, 25))
+
+
+def made() -> Calibration:
+    return learn("pynq-z2", True, [made_measurement(design=design(), throughput=throughput(8_000.0))])
+
+
+def test_a_calibration_is_read_as_it_was_written() -> None:
+    calibration = made()
+    assert Calibration.from_json(calibration.to_json(), "calibration.json") == calibration
+    assert calibration.of(POLICY) == {INTERVAL: pytest.approx(1.25)}
+    assert calibration.outside(POLICY) == []
+    assert calibration.outside(BitPolicy({"fc0": LayerBits(8, 2), "fc1": LayerBits(8, None)})) == [
+        "weight bits 8 (measured: 2 to 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("1.25", "0.5"), "was changed by hand"),
+        (('"format": 1', '"format": 9'), "has format 9, this bitloop reads 1"),
+        (('"ratio": 1.25', '"ratio": -1'), "no factor that can be"),
+        (('"ratio": 1.25', '"ratio": NaN'), "no factor that can be"),
+        (('"interval_cycles"', '"colour"'), "no factor that can be"),
+        (('"factors"', '"friends"'), "is no calibration"),
+        (("{", "["), "is no calibration"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(change: tuple[str, str], said: str) -> None:
+    text = made().to_json()
+    damaged = text.replace(*change)
+    assert damaged != text
+    with pytest.raises(CalibrationError, match=said) as error:
+        Calibration.from_json(damaged, "calibration.json")
+    assert "\n" not in str(error.value)
