@@ -43,6 +43,11 @@ class Resources:
         return max(self.share_of(capacity).items(), key=lambda item: item[1])
 
 
+def difference(one: Resources, other: Resources) -> Resources:
+    """What one has more than the other, count by count; below 0 where it has less."""
+    return Resources(*(getattr(one, f.name) - getattr(other, f.name) for f in fields(one)))
+
+
 @dataclass(frozen=True)
 class Board:
     """An FPGA board: a file of facts.

@@ -53,6 +53,7 @@ class SearchSettings(BaseModel):
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
         device: for training: auto (the GPU where there is one), cpu, cuda or cuda:<number>.
+        calibration: auto for the board's own where there is one (`flow.calibration`), none, or a path.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +73,7 @@ class SearchSettings(BaseModel):
     final_images: int = 50_000
     threads: int | None = None
     device: str = "auto"
+    calibration: str = "auto"
 
     def check(self) -> None:
         """Look at every name and range before anything is loaded.

@@ -75,6 +75,7 @@ class Evaluator:
         self._network: nn.Sequential | None = None
         self._recipe = replace(self._fitted(retrain_images, MAX_RETRAIN_EPOCHS), distillation=DISTILLATION)
         self._scores: dict[BitPolicy, Score] = {}
+        self._accuracies: dict[BitPolicy, float] = {}
         self._info = get_model(weights.model)
         float_network = weights.network()
         self._teacher = weights.network().eval().to(self._device)
@@ -125,7 +126,8 @@ class Evaluator:
         """
         if policy not in self._scores:
             estimate = self.estimator.estimate(policy, self.constraint.limits)
-            self.remember(policy, Score(self._briefly_retrained_accuracy(policy), estimate))
+            known = self._accuracies.get(policy)
+            self.remember(policy, Score(self._briefly_retrained_accuracy(policy) if known is None else known, estimate))
         return self._scores[policy]
 
     def _briefly_retrained_accuracy(self, policy: BitPolicy) -> float:
@@ -139,6 +141,10 @@ class Evaluator:
     def remember(self, policy: BitPolicy, score: Score) -> None:
         """Take the score of a policy from an earlier run instead of retraining it."""
         self._scores[policy] = score
+
+    def remember_accuracy(self, policy: BitPolicy, accuracy: float) -> None:
+        """Take the accuracy of a policy from a search of the same network, data and seed that estimated it otherwise."""
+        self._accuracies[policy] = accuracy
 
     def final_effort(self, n_images: int) -> Effort:
         """Of the retraining that ends a search: so many images in whole epochs, at most fifteen, none left out."""

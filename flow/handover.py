@@ -43,6 +43,5 @@ def hand_over(run: RunDirectory, splits: Splits, evaluator: Evaluator, policy: B
         run / "model.onnx", evaluator.constraint.board, folding=refolded.folding,
         implementations=refolded.implementations, layer_of=layer_of, top_k=evaluator.top_k,
     )  # fmt: skip
-    return HandedOver(
-        replace(checked, corrections=refolded.corrections), accuracy(network, splits.search), accuracy(network, test)
-    )
+    estimate = replace(checked, corrections=refolded.corrections, factors=refolded.factors)
+    return HandedOver(estimate, accuracy(network, splits.search), accuracy(network, test))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import torch
 
 from boards.registry import get_board
+from flow.calibration import AUTO, OF_A_RUN, calibration_for, default_path, is_newer
 from flow.config import SearchSettings
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
-from flow.errors import RunDirectoryError, SettingsError
+from flow.errors import ConstraintError, RunDirectoryError, SettingsError
 from flow.evaluator import Evaluator
 from flow.handover import HandedOver, hand_over
 from flow.policy_file import read_policy
@@ -24,6 +26,7 @@ from flow.searchers import SEARCHERS
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial, best_trial
+from hls.calibrate import Calibration
 from models.convergence import Converged, Effort
 from models.data import SearchSplits, Splits, load_splits
 from models.device import prepare_process, resolve_device
@@ -118,11 +121,17 @@ def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) ->
     }
 
 
-def search(settings: SearchSettings, listener: Listener) -> Outcome:
+def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial] = ()) -> Outcome:
     """Search for the best policy, retrain it, and leave everything in the run directory.
 
     A run that was interrupted goes on where it stopped; a finished one with more trials asked for
     takes those up.
+
+    Args:
+        settings: what to search.
+        listener: is told how it gets on.
+        earlier: trials of searches that differ in calibration alone. Those that still can meet the constraint become the
+            first trials of this one, with the accuracy they had; they come on top of `n_trials`.
 
     Raises:
         Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
@@ -137,6 +146,8 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     if dataset == "auto" and run.identity.get("MODEL") == model.name:
         dataset = str(run.identity.get("DATASET", dataset))  # what "auto" came to when the run began
     run.check(_identity(settings, dataset, constraint))
+    calibration = calibration_for(settings.calibration, constraint.board.name, run.path, bool(run.identity))
+    _note_calibration(calibration, run, constraint.board.name, listener)
     model.check_dataset(dataset)
     splits = find_splits(model, dataset, settings.data_dir, listener)
     identity = _identity(settings, splits.dataset if dataset == "auto" else dataset, constraint)
@@ -150,13 +161,19 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
     weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
-        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k_of(model))
+        check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k_of(model), calibration)
         weights = _pretrain(model, seen, settings, run / "pretrained.pt", listener)
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
-    evaluator = Evaluator(weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model))
-    decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables))
+    evaluator = Evaluator(
+        weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model), calibration
+    )
+    decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables, calibration))
+    if not run.identity:
+        (run / OF_A_RUN).unlink(missing_ok=True)
+        if calibration:
+            write_text(run / OF_A_RUN, calibration.to_json())
     run.claim(identity)
     searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
     store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
@@ -167,7 +184,7 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
         best = best_trial(trials)
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
-            len(trials), best, best.estimate, weights.search_accuracy, data=data,
+            len(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration,
         )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
@@ -175,13 +192,49 @@ def search(settings: SearchSettings, listener: Listener) -> Outcome:
         if not _holds(run / "policy.json", now.best):
             write_json(run / "policy.json", policy_document(now))
         detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
-        listener.advance("trials", len(trials), max(settings.n_trials, len(trials)), detail)
+        listener.advance("trials", len(trials), max(settings.n_trials + n_carried, len(trials)), detail)
 
-    trials = run_trials(searcher, evaluator, store, settings.n_trials, on_trial)
+    n_carried = carry_over(earlier, decisions, evaluator, store)
+    trials = run_trials(searcher, evaluator, store, settings.n_trials + n_carried, on_trial)
     return _finish(settings, run, splits, evaluator, outcome(trials), listener)
 
 
-def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constraint: Constraint, top_k: int) -> None:
+def _note_calibration(calibration: Calibration | None, run: RunDirectory, board: str, listener: Listener) -> None:
+    """Say which calibration a search has, and that there is a newer one."""
+    if calibration:
+        whose = ", of the simulated board" if calibration.simulated else ""
+        listener.note(
+            f"estimates are corrected by calibration {calibration.digest} from {calibration.n_records} records{whose}"
+        )
+    if run.identity and is_newer(board, calibration):
+        listener.note(f"{default_path(board)} is newer than this run; name another RUN to search with it")
+
+
+def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evaluator, store: TrialStore) -> int:
+    """Make earlier trials the first ones of a store, where the policy still can meet the constraint.
+
+    Returns:
+        How many there are.
+    """
+    kept = {trial.policy for trial in store.trials()}
+    carried: dict[BitPolicy, float] = {}
+    for trial in earlier:
+        try:
+            decisions.replay(trial.policy)
+        except ConstraintError:
+            continue
+        carried.setdefault(trial.policy, trial.accuracy)
+    for number, (policy, known) in enumerate(carried.items()):
+        evaluator.remember_accuracy(policy, known)
+        if policy not in kept:
+            estimate = evaluator.score(policy).estimate
+            store.add(Trial(number, policy, estimate, known, known, evaluator.seed, 0.0))
+    return len(carried)
+
+
+def check_before_pretraining(
+    untrained: Pretrained, splits: SearchSplits, constraint: Constraint, top_k: int, calibration: Calibration | None = None
+) -> None:
     """Look whether a constraint can be met before minutes are spent on pretraining.
 
     What a policy costs depends on the weights, but only a little: they size the accumulators.
@@ -189,10 +242,12 @@ def check_before_pretraining(untrained: Pretrained, splits: SearchSplits, constr
     Raises:
         ConstraintError: no policy meets it.
     """
-    evaluator = Evaluator(untrained, splits, constraint, retrain_images=1, seed=untrained.seed, top_k=top_k)
+    evaluator = Evaluator(
+        untrained, splits, constraint, retrain_images=1, seed=untrained.seed, top_k=top_k, calibration=calibration
+    )
     smallest = evaluator.estimator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1), constraint.limits)
     if constraint.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
-        reach_under(constraint, evaluator.tables)
+        reach_under(constraint, evaluator.tables, calibration)
 
 
 def _holds(policy_file: Path, trial: Trial) -> bool:
@@ -280,9 +335,11 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
         raise RunDirectoryError(f"{own} is not there, and no weights of {model.name} ship; run make search again")
     constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
     device = resolve_device(settings.device)
+    calibration = calibration_for(AUTO, constraint.board.name, run.path, True)
     evaluator = Evaluator(
-        weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model)
-    )
+        weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model),
+        calibration,
+    )  # fmt: skip
     policy.check_against(evaluator.specs)
     left, ended = _retrained(run, splits, evaluator, policy, effort, "retraining", listener)
     document = json.loads((run / "policy.json").read_text(encoding="utf-8"))

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from boards.board import Resources
+from boards.board import Resources, difference
+from flow.calibration import calibration_document
 from flow.constraint import Constraint
 from flow.trial import Trial
+from hls.calibrate import Calibration
 from hls.types import Estimate
 from models.policy import BitPolicy
 from models.spec import LayerSpec
@@ -33,6 +35,7 @@ class Outcome:
         float_accuracy: of the float network, on the search split.
         search_accuracy, test_accuracy: after the final retraining, 0..1; None before it.
         uniform: the uniform policies it is compared with.
+        calibration: that the estimates were corrected by.
         data: names of the classes, and how images were prepared (`models.preparation.Preparation`).
     """
 
@@ -49,6 +52,7 @@ class Outcome:
     test_accuracy: float | None = None
     uniform: tuple[UniformResult, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def estimate_document(estimate: Estimate, constraint: Constraint, policy: BitPol
             "cycles_per_layer": estimate.cycles_per_layer(),
             "nodes": estimate.to_dict()["nodes"],
             "corrections": estimate.to_dict()["corrections"],
+            "factors": dict(estimate.factors),
         },
     }
 
@@ -99,6 +104,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
             "final_search": o.search_accuracy,
             "final_test": o.test_accuracy,
         },
+        "calibration": calibration_document(o.calibration, o.best.policy) if o.calibration else None,
         "data": o.data,
         "trial": o.best.number,
         "n_trials": o.n_trials,
@@ -139,11 +145,27 @@ def _layer_rows(o: Outcome) -> list[list[object]]:
     return rows
 
 
+def _calibration_lines(o: Outcome) -> list[str]:
+    """What to say of the calibration."""
+    if o.calibration is None:
+        return ["Nothing that was measured has corrected them: there is no calibration."]
+    whose = "of the simulated board, which is no board, " if o.calibration.simulated else ""
+    factors = ", ".join(f"{name.replace('_', ' ')} × {factor:.3f}" for name, factor in o.estimate.factors.items())
+    lines = [
+        f"Calibration {o.calibration.digest}, {whose}from {o.calibration.n_records} records, has corrected them: {factors}."
+    ]
+    if outside := o.calibration.outside(o.best.policy):
+        lines.append(f"The policy is outside of what was measured: {'; '.join(outside)}.")
+    return lines
+
+
 def _origin_rows(estimate: Estimate) -> list[list[object]]:
     """What the resources consist of: FINN's own figures, and every reason for a correction."""
     used = {"what FINN counts": estimate.finn_resources}
     for c in estimate.corrections:
         used[c.reason] = used.get(c.reason, Resources()) + c.resources
+    if estimate.factors:
+        used["calibration"] = difference(estimate.resources, estimate.uncalibrated.resources)
     return [[what, f"{r.lut:,.0f}", f"{r.bram18:.0f}", f"{r.dsp:.0f}"] for what, r in used.items()]
 
 
@@ -174,6 +196,7 @@ def summary(o: Outcome) -> str:
         "",
         "Every figure of speed and resources on this page is estimated, none is measured on a board. "
         f"Method: {o.estimate.method}, at {o.estimate.clock_mhz:g} MHz, and bitloop's corrections for what that leaves out.",
+        *_calibration_lines(o),
         "",
         "## Accuracy",
         "",

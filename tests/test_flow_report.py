@@ -74,6 +74,7 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
             "MVAU_hls_2": {"PE": 4, "SIMD": 3, "ram_style": "block"},
         },
         "accuracy": {"float_search": 0.97, "trial_search": 0.91, "final_search": 0.925, "final_test": 0.9125},
+        "calibration": None,
         "data": {"classes": ["no", "yes"]},
         "trial": 6,
         "n_trials": 9,
@@ -93,6 +94,7 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "cycles_per_layer": {"conv0": 200, "fc0": 100, "fc1": 66},
         "nodes": json.loads(json.dumps([asdict(n) for n in e.nodes])),
         "corrections": [asdict(c) for c in e.corrections],
+        "factors": {},
     }
 
 
