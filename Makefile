@@ -4,10 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# the simulated board's own Python: pynq wants a NumPy before 2
+BOARD_VENV  := .venv-board
+BOARD_STAMP := $(BOARD_VENV)/.installed
+
 MODEL   ?= cnv
 BOARD   ?= pynq-z2
 DATASET ?= auto
 SEED    ?= 0
+HOST    ?= simulated
+ROUNDS  ?= 3
 
 # torch's threads sleep instead of spinning while they wait: other work on the machine slows them less
 export OMP_WAIT_POLICY = PASSIVE
@@ -15,18 +21,23 @@ export OMP_WAIT_POLICY = PASSIVE
 # a variable that is set becomes the flag of the same name
 flag = $(if $($(1)),--$(2) $($(1)))
 COMMON := --model "$(MODEL)" --dataset "$(DATASET)" --seed $(SEED)
-SEARCH  = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,RUN,run) $(call flag,TRIALS,trials) \
+SEARCHED = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,TRIALS,trials) \
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,TOP_K,top-k) $(call flag,SEARCHER,searcher) \
-          $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
+          $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) \
+          $(call flag,DEVICE,device) $(call flag,CALIBRATION,calibration)
 
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
+
+IS_SIMULATED = $(filter simulated%,$(HOST))
+ON_BOARD = --host "$(HOST)" $(call flag,BATCH_SIZES,batch-sizes) $(call flag,REPEATS,repeats) $(call flag,TIMEOUT,timeout) \
+           $(call flag,MEASUREMENTS,measurements) $(call flag,IMAGES,images)
 
 # of make bitstream: a BOARD that was said beside a RUN or POLICY, which have their own; alone it says which run
 BOARD_OF_RUN = $(and $(filter command,$(origin BOARD)),$(or $(RUN),$(POLICY)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search estimate retrain verify bitstream pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
+.PHONY: help setup simulated-board search estimate retrain verify bitstream measure calibrate loop board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -35,7 +46,8 @@ help: ## print the targets
 	@echo
 	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
 	@echo "             MIN_FPS MAX_UTIL TOP_K SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
-	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE"
+	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE INSTRUMENTED"
+	@echo "             HOST=simulated[:fault,...]|user@address ROUNDS PACKAGE BATCH_SIZES TEST_IMAGES CALIBRATION MEASUREMENTS"
 
 setup: $(STAMP) ## make .venv, once
 
@@ -48,7 +60,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
-	@$(BIN)/bitloop search $(SEARCH)
+	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
@@ -66,15 +78,38 @@ bitstream: $(STAMP) ## the accelerator of RUN for its board (or POLICY=…/polic
 	@$(BIN)/bitloop build $(if $(QONNX),--qonnx "$(QONNX)") $(if $(POLICY),--policy "$(POLICY)") $(if $(RUN),--run "$(RUN)") \
 		$(if $(QONNX)$(POLICY)$(RUN),,--run "$(RUN_DIR)") $(if $(QONNX)$(BOARD_OF_RUN),--board $(BOARD)) \
 		$(call flag,FOLDING,folding) $(call flag,TARGET_FPS,target-fps) $(call flag,TOP_K,top-k) \
-		$(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(filter 1,$(FORCE)),--force)
+		$(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(filter 1,$(FORCE)),--force) \
+		$(if $(filter 1,$(INSTRUMENTED)),--instrumented) $(call flag,MEASUREMENTS,measurements)
+
+simulated-board: $(BOARD_STAMP) ## make .venv-board, the simulated board's Python with pynq, once
+
+$(BOARD_STAMP): boards/simulated_board/requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "bitloop: $(PYTHON) is not there; install Python 3.11, or say PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(BOARD_VENV)
+	$(BOARD_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r boards/simulated_board/requirements.txt
+	@touch $(BOARD_STAMP)
+
+measure: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## run the build of RUN on a board (HOST=user@address), or on the simulated one
+	@$(BIN)/bitloop measure $(if $(PACKAGE),--package "$(PACKAGE)",--run "$(RUN_DIR)" $(call flag,OUT,out)) $(ON_BOARD) \
+		$(call flag,TEST_IMAGES,test-images) $(call flag,DATA_DIR,data-dir) $(if $(filter 1,$(INSTRUMENTED)),--instrumented)
+
+calibrate: $(STAMP) ## estimated against measured; the next make search takes the correction (HOST=simulated… for that board)
+	@$(BIN)/bitloop calibrate --board $(BOARD) $(if $(filter command,$(origin HOST)),--host "$(HOST)") \
+		$(call flag,OUT,out) $(call flag,MEASUREMENTS,measurements)
+
+loop: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## search, build, measure, calibrate, and again: ROUNDS times, or until it holds
+	@$(BIN)/bitloop loop --rounds $(ROUNDS) $(call flag,LOOP,loop) $(SEARCHED) $(ON_BOARD)
+
+board-check: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## look whether the board at HOST is ready
+	@$(BIN)/bitloop board check --board $(BOARD) "$(HOST)"
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
 	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) $(BOARD_STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(STAMP) ## run the tests that take minutes
+test-slow: $(STAMP) $(BOARD_STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow
 
 bench-estimate: $(STAMP) ## how much faster the tables are than FINN's flow
@@ -109,4 +144,4 @@ arch: $(STAMP) ## who may import whom
 check: lint type arch test ## all of these
 
 clean: ## remove .venv and caches; runs/ and data/ stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(BOARD_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

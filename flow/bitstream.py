@@ -9,42 +9,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boards.measurement import Synthesis
 from boards.package import Package
 from flow.build_check import verify_source
-from flow.build_deployment import write_deployment
+from flow.build_deployment import write_deployment, write_simulated
 from flow.build_directory import BuildDirectory
 from flow.build_handover import COMMAND, take_over_results, write_handover
 from flow.build_handover import FOLDER as HANDOVER
 from flow.build_source import BuildSource
 from flow.build_sources import SOURCES, TABLE, copy_sources, write_table
+from flow.build_synthesis import write_synthesis
 from flow.errors import BuildError, MissingToolError, ReportError
 from flow.progress import Listener
-from flow.run_directory import write_json
 from hls.build_process import carry_out
 from hls.finn_build import Checkpoint, differences, prepare
 from hls.handover.build import RESULTS
 from hls.handover.tools import ToolError, find_tools
 from hls.reports import Reports, Timing, read_reports, read_results
 
-CALIBRATION, CALIBRATION_FORMAT = "calibration.json", 1
-
 
 @dataclass(frozen=True)
 class Built:
-    """What a build with Vivado gave: its directory, what Vivado reported, and the deployment package."""
+    """What a build with Vivado gave: its directory, what Vivado reported, the deployment package, and the report to keep."""
 
     path: Path
     reports: Reports
     package: Package
+    synthesis: Synthesis
 
 
 def build(
-    source: BuildSource, out: Path | None, n_images: int, force: bool, environment: Mapping[str, str], listener: Listener
-) -> Built:
+    source: BuildSource, out: Path | None, n_images: int, force: bool, environment: Mapping[str, str], listener: Listener,
+    instrumented: bool = False,
+) -> Built:  # fmt: skip
     """Build a network for its board.
 
     Args:
@@ -54,6 +55,7 @@ def build(
         force: build what does not fit, is not what was estimated, or misses its clock.
         environment: where the tools are looked for, and what they are started with.
         listener: is told how it gets on.
+        instrumented: whether the accelerator is to count its own cycles.
 
     Raises:
         MissingToolError: there is no Vivado; everything that could be done without it is done.
@@ -64,8 +66,7 @@ def build(
     """
     if not force:
         source.check_fit()
-    plan = source.plan()
-    with BuildDirectory(out or Path("build") / source.name, plan) as directory:
+    with BuildDirectory(out or default_directory(source), source.plan(instrumented)) as directory:
         return _build(source, directory, n_images, force, environment, listener)
 
 
@@ -78,24 +79,54 @@ def _build(
     listener: Listener,
 ) -> Built:
     """`build` in a directory that nobody else builds in."""
-    plan = directory.plan
-    listener.note(f"building {source.name} for a {source.board.title} in {directory.path}, plan {plan.digest}")
-    verify_source(source, directory, n_images, listener)
-    checkpoint = directory.checkpoint(lambda target: prepare(plan, source.board, source.onnx, target))
-    if source.estimate is not None and not force:
-        _check_estimate(checkpoint, source)
+    listener.note(f"building {source.name} for a {source.board.title} in {directory.path}, plan {directory.plan.digest}")
+    checkpoint = _prepared(source, directory, n_images, force, listener)
     if not (directory / RESULTS).exists() and take_over_results(directory):
         listener.note(f"taking the results that {directory / HANDOVER} has")
     if not (directory / RESULTS).exists():
         _run(directory, source, checkpoint, environment, listener)
-    results = read_results(directory / RESULTS, plan.digest)
+    results = read_results(directory / RESULTS, directory.plan.digest)
     reports = read_reports(directory / RESULTS / "report", source.board.clock_mhz)
-    _write_calibration(directory, source, results, reports)
+    synthesis = write_synthesis(directory, source, checkpoint, reports)
     _write_sources(directory, source, checkpoint, reports)
     if not reports.system_timing.met and not force:
         raise ReportError(_missed(reports.system_timing, source.board.clock_mhz))
     package = write_deployment(directory, source, checkpoint, results)
-    return Built(directory.path, reports, package)
+    return Built(directory.path, reports, package, synthesis)
+
+
+def _prepared(source: BuildSource, directory: BuildDirectory, n_images: int, force: bool, listener: Listener) -> Checkpoint:
+    """The checkpoint of a build whose stages were verified and whose estimate was held against it."""
+    verify_source(source, directory, n_images, listener)
+    checkpoint = directory.checkpoint(lambda target: prepare(directory.plan, source.board, source.onnx, target))
+    if source.estimate is not None and not force:
+        _check_estimate(checkpoint, source)
+    return checkpoint
+
+
+def build_simulated(source: BuildSource, out: Path | None, n_images: int, listener: Listener, instrumented: bool) -> Package:
+    """Build a network for the simulated board: all that needs no Vivado, and a package that no real board takes.
+
+    Args:
+        source: the network.
+        out: directory of the build; None for `build/<name>`.
+        n_images: of the golden set to verify on, 1 or more.
+        listener: is told how it gets on.
+        instrumented: whether the accelerator is to count its own cycles.
+
+    Raises:
+        BuildError, VerificationError: as `build`.
+        GraphError: there is a node that cannot be simulated.
+        PackageError: the driver is not installed.
+    """
+    with BuildDirectory(out or default_directory(source), source.plan(instrumented)) as directory:
+        checkpoint = _prepared(source, directory, n_images, False, listener)
+        return write_simulated(directory, source, checkpoint)
+
+
+def default_directory(source: BuildSource) -> Path:
+    """Where a network is built unless told otherwise."""
+    return Path("build") / source.name
 
 
 def _missed(timing: Timing, clock_mhz: float) -> str:
@@ -164,24 +195,6 @@ def _write_sources(directory: BuildDirectory, source: BuildSource, checkpoint: C
     generated = directory / "work" / "finn"
     files = copy_sources(generated.resolve(), directory / SOURCES) if generated.is_dir() else {}  # none: built elsewhere
     write_table(directory / TABLE, source, checkpoint, files, reports)
-
-
-def _write_calibration(directory: BuildDirectory, source: BuildSource, results: Mapping[str, Any], reports: Reports) -> None:
-    """What Vivado reported beside what was estimated, for `make calibrate`."""
-    write_json(
-        directory / CALIBRATION,
-        {
-            "format": CALIBRATION_FORMAT,
-            "name": source.name,
-            "plan": directory.plan.digest,
-            "policy": source.policy_digest,
-            "board": asdict(directory.plan.board),
-            "tools": {key: results["tools"].get(key) for key in ("version", "stand_in")},  # not where they lie
-            "versions": dict(directory.plan.versions),
-            "estimate": source.estimate.to_dict() if source.estimate else None,
-            "reported": reports.to_dict(),
-        },
-    )
 
 
 class _StepProgress:

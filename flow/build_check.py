@@ -151,12 +151,25 @@ def _write_answers(path: Path, pixels: NDArray[np.uint8], labels: NDArray[np.int
         np.savez_compressed(file, **arrays)
 
 
+def board_inputs(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Images as an accelerator reads them.
+
+    Args:
+        pixels: (N, C, H, W).
+        shape: of one frame, a one before it: rows and columns before channels, or all in one row as the network flattens it.
+    """
+    integers = (pixels.astype(np.int16) - 128).astype(np.int8)
+    if len(shape) == 4:
+        integers = integers.transpose(0, 2, 3, 1)
+    return integers.reshape(len(integers), *shape[1:])
+
+
 def write_board_golden(answers: Path, reads: Stream, hands_on: Stream, path: Path) -> int:
     """Write a golden set as the accelerator reads and answers it.
 
     Args:
         answers: what `verify_source` kept.
-        reads: what the accelerator reads: rows and columns before channels, or all in one row as the network flattens it.
+        reads: what the accelerator reads.
         hands_on: what it answers.
         path: where to.
 
@@ -166,10 +179,7 @@ def write_board_golden(answers: Path, reads: Stream, hands_on: Stream, path: Pat
     with np.load(answers, allow_pickle=False) as file:
         pixels, outputs = file["pixels"], file["outputs"]
         labels = {"labels": file["labels"]} if "labels" in file else {}
-    integers = (pixels.astype(np.int16) - 128).astype(np.int8)
-    if len(reads.shape) == 4:
-        integers = integers.transpose(0, 2, 3, 1)
-    inputs, wanted = (a.reshape(len(a), *shape[1:]) for a, shape in ((integers, reads.shape), (outputs, hands_on.shape)))
+    inputs, wanted = board_inputs(pixels, reads.shape), outputs.reshape(len(outputs), *hands_on.shape[1:])
     with whole_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, inputs=inputs, outputs=wanted, **labels)
     return len(inputs)

@@ -51,8 +51,11 @@ class BuildSource:
     top_k: int = 0
     model: str | None = None
 
-    def plan(self) -> BuildPlan:
+    def plan(self, instrumented: bool = False) -> BuildPlan:
         """What to do with it.
+
+        Args:
+            instrumented: whether the accelerator is to count its own cycles.
 
         Raises:
             BuildError: FINN cannot build for the board.
@@ -72,6 +75,7 @@ class BuildSource:
             versions={name: version(name) for name in PACKAGES},
             policy_digest=self.policy_digest,
             top_k=self.top_k,
+            instrumented=instrumented,
         )
 
     def check_fit(self) -> None:

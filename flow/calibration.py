@@ -10,6 +10,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
+from boards.measurement import Measurement
 from boards.measurements import Measurements
 from flow.errors import CalibrationError, RunDirectoryError
 from flow.run_directory import write_text
@@ -100,19 +101,23 @@ class Calibrated:
     observations: Sequence[Observation]
 
 
-def calibrate(measurements: Measurements, board: str, simulated: bool, out: Path | None = None) -> Calibrated:
+def calibrate(measurements: Measurements, board: str, host: str | None, out: Path | None = None) -> Calibrated:
     """Learn a board's calibration from its records and write it.
 
     Args:
         measurements: all that was kept.
         board: its name.
-        simulated: of the simulated board; those records are never mixed with real ones.
-        out: file to write; None for the one that searches look for.
+        host: a simulated board as given to HOST, whose own records alone are taken: another one may be slower. None for all
+            real boards of this name, and Vivado; simulated records are never mixed with real ones.
+        out: file to write; None for `default_path`.
 
     Raises:
         CalibrationError: nothing was measured that could be learned from.
     """
+    simulated = host is not None
     records = [kept.record for kept in measurements.records(board=board, simulated=simulated)]
+    if simulated:
+        records = [r for r in records if isinstance(r, Measurement) and r.host == host]
     found = learn(board, simulated, records)
     path = out or default_path(board, simulated)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,13 +153,14 @@ def factor_table(calibration: Calibration) -> Table:
     """The factors, from how many designs, and how far predictions for designs that were held out were off."""
     table = Table(box=SIMPLE, title=f"calibration {calibration.digest}", title_justify="left")
     table.add_column("quantity")
-    for head in ("designs", "factor", "least to most", "error before", "error after, held out"):
+    for head in ("designs", "factor", "least to most", "error before", "error after, held out", "margin"):
         table.add_column(head, justify="right")
     table.add_column("depends on")
     for name, factor in calibration.factors.items():
         table.add_row(
             name.replace("_", " "), str(factor.n_designs), f"{factor.ratio:.3f}", f"{factor.least:.3f} to {factor.most:.3f}",
             f"{factor.error_before:.1%}", "one design: unknown" if factor.error is None else f"{factor.error:.1%}",
+            f"{factor.margin:.1%}",
             ", ".join(n.replace("_", " ") for n in factor.coefficients if n != "constant") or "–",
         )  # fmt: skip
     return table

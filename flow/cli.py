@@ -7,16 +7,30 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
+from flow.cli_board import register
+from flow.cli_options import (
+    MEASUREMENTS,
+    BoardName,
+    Calibration,
+    DataDir,
+    Dataset,
+    Device,
+    MaxUtil,
+    Measurements,
+    Model,
+    Run,
+    Seed,
+    Threads,
+    TopK,
+    settings_of,
+)
 from flow.errors import BITLOOP_ERRORS, MissingToolError
 from flow.interruption import ctrl_c
-
-if TYPE_CHECKING:
-    from flow.config import SearchSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
@@ -24,31 +38,8 @@ NO_TOOLS = 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
-Model = Annotated[str, typer.Option(help="cnv, tfc, … (README), or your own as path/to/file.py:function")]
-BoardName = Annotated[str, typer.Option(help="pynq-z2 or another board's name, or your own as a path to a TOML file")]
-Dataset = Annotated[
-    str,
-    typer.Option(
-        help="cifar10, mnist, fashion_mnist, digits; your own as a path to an image folder or .npz; "
-        "auto: the model's own, else digits"
-    ),
-]
-DataDir = Annotated[Path | None, typer.Option(help="where <name>.npz files are; $DATA_DIR, else data")]
-Seed = Annotated[int, typer.Option(help="of everything random")]
-MaxUtil = Annotated[float | None, typer.Option(help="share of each resource that may be used, 0.85 unless given")]
-TopK = Annotated[
-    int | None, typer.Option(help="numbers of the best classes that the accelerator hands on, 1 where it can; 0: the logits")
-]
-Run = Annotated[Path, typer.Option(help="directory of a run that make search has finished")]
-Device = Annotated[str, typer.Option(help="for training: auto (the GPU where there is one), cpu, cuda or cuda:<n>")]
-Threads = Annotated[int | None, typer.Option(help="for training; the processors at hand unless given")]
 
-
-def _settings(**given: object) -> SearchSettings:
-    """The settings of what was given; what was not (None) has its default."""
-    from flow.config import SearchSettings
-
-    return SearchSettings.model_validate({name: value for name, value in given.items() if value is not None})
+register(app)
 
 
 @app.callback()
@@ -73,15 +64,16 @@ def search(
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
     device: Device = "auto",
+    calibration: Calibration = "auto",
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
     from flow.pipeline import search as run_search
     from flow.progress import ConsoleListener
 
-    settings = _settings(
+    settings = settings_of(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
-        device=device, top_k=top_k,
+        device=device, top_k=top_k, calibration=calibration,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
@@ -116,7 +108,7 @@ def estimate(
     from flow.progress import ConsoleListener
     from models.policy import BitPolicy
 
-    settings = _settings(
+    settings = settings_of(
         model=model, board=board, dataset=dataset, data_dir=data_dir, seed=seed, max_utilisation=max_util, top_k=top_k
     )
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
@@ -160,7 +152,7 @@ def pretrain(
     from flow.pipeline import pretrain_weights
     from flow.progress import ConsoleListener
 
-    settings = _settings(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads, device=device)
+    settings = settings_of(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads, device=device)
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         path, weights, test_accuracy = pretrain_weights(settings, out, listener)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")
@@ -180,7 +172,7 @@ def retrain(
     from flow.progress import ConsoleListener
     from models.convergence import Effort
 
-    settings = _settings(data_dir=data_dir, threads=threads, device=device)
+    settings = settings_of(data_dir=data_dir, threads=threads, device=device)
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         document, ended = run_retraining(run, Effort(epochs, patience), settings, listener)
         scores = document["accuracy"]
@@ -223,8 +215,11 @@ def build(
         bool, typer.Option("--force", help="build what does not fit, was estimated otherwise or misses its clock")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="directory of the build; build/<name> unless given")] = None,
+    instrumented: Annotated[bool, typer.Option("--instrumented", help="the accelerator counts its own cycles")] = False,
+    measurements: Measurements = MEASUREMENTS,
 ) -> None:
     """Build the accelerator: a deployment package with Vivado, a hand-over package without."""
+    import boards.measurements
     from flow.bitstream import build as run_build
     from flow.build_source import source_of_policy, source_of_qonnx
     from flow.config import environment
@@ -245,12 +240,13 @@ def build(
         source = source_of_policy(policy or cast(Path, run) / "policy.json")
     # a job that is ended, a terminal that is closed: FINN and Vivado, which have a session of their own, end as after Ctrl-C
     with ctrl_c.also_on(signal.SIGTERM, signal.SIGHUP), ConsoleListener(Console(), between=ctrl_c.check) as listener:
-        built = run_build(source, out, images, force, environment(), listener)
+        built = run_build(source, out, images, force, environment(), listener, instrumented)
+        boards.measurements.Measurements(measurements).add(built.synthesis)
         r, timing = built.reports, built.reports.system_timing
         listener.note(
             f"Vivado {r.vivado}: {r.system.lut:,.0f} LUT, {r.system.bram18:.0f} BRAM18, {r.system.dsp:.0f} DSP with the shell, "
-            f"up to {timing.fmax_mhz:.1f} MHz\ncopy {built.package.path} to the board and run on_device.py there; "
-            f"read {built.path / 'layers.md'}"
+            f"up to {timing.fmax_mhz:.1f} MHz\nmake measure HOST=… runs {built.package.path} on the board; read "
+            f"{built.path / 'layers.md'}"
         )
 
 

@@ -322,7 +322,7 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
         RunDirectoryError: there is no such run.
         Any other of `flow.errors.BITLOOP_ERRORS`.
     """
-    run, settings = _settings_of(path, settings)
+    run, settings = settings_of(path, settings)
     settings.check()
     prepare_process(settings.n_threads)
     policy = read_policy(run / "policy.json")
@@ -351,7 +351,7 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     return document, ended
 
 
-def _settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, SearchSettings]:
+def settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, SearchSettings]:
     """A run that has begun, and the settings it began with; where data is and on what to train is told."""
     if not (path / IDENTITY_FILE).is_file():
         raise RunDirectoryError(f"RUN={path} holds no run; make search begins one")

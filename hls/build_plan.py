@@ -79,6 +79,7 @@ class BuildPlan:
         top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
         fifo_depths: words of the FIFOs behind a node, node by node, where a simulation has measured them; elsewhere they
             are as deep as the estimate counts them (`hls.corrections.FIFO_DEPTH`).
+        instrumented: whether the accelerator counts its own cycles (FINN's instrumentation), for some more resources.
         policy_digest: of the policy it was made from, if any.
         versions: of what decides the outcome, name to version.
         steps_without_tools, steps_with_tools: FINN's, in order.
@@ -93,6 +94,7 @@ class BuildPlan:
     versions: Mapping[str, str]
     top_k: int = 0
     fifo_depths: Mapping[str, int] = field(default_factory=dict)
+    instrumented: bool = False
     policy_digest: str | None = None
     steps_without_tools: tuple[str, ...] = STEPS_WITHOUT_TOOLS
     steps_with_tools: tuple[str, ...] = STEPS_WITH_TOOLS

@@ -30,6 +30,7 @@ FEATURES = ("weight_bits", "act_bits")
 """What a factor may depend on: the mean over the layers of a policy."""
 MIN_DESIGNS = 10  # three coefficients, and a seventh of the designs held out at a time
 N_FOLDS = 7
+LEAST_MARGIN = 0.01
 LEAST_USED = 8  # of a resource, estimated: a ratio to less says nothing of a ratio to more
 
 
@@ -92,6 +93,14 @@ class Factor:
         """The largest factor that any policy gets."""
         return self.most if self.coefficients else self.ratio
 
+    @property
+    def margin(self) -> float:
+        """How much more a design may take than is predicted: the error of predictions, and at least `LEAST_MARGIN`.
+
+        Without it one of two policies that just keep to a limit would miss it.
+        """
+        return max(LEAST_MARGIN, self.error or 0.0)
+
     def outside(self, features: Mapping[str, float]) -> list[str]:
         """Features of a policy that no measured design had the like of; a phrase each."""
         return [
@@ -123,14 +132,14 @@ class Calibration:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     def of(self, policy: BitPolicy) -> dict[str, float]:
-        """Quantity to factor, for a policy."""
+        """Quantity to factor, for a policy; on the safe side by its margin."""
         features = features_of({name: (bits.weight, bits.act) for name, bits in policy.items()})
-        return {name: factor.of(features) for name, factor in self.factors.items()}
+        return {name: factor.of(features) * (1 + factor.margin) for name, factor in self.factors.items()}
 
     @property
     def largest(self) -> dict[str, float]:
         """Quantity to the largest factor of any policy: what keeps to a limit with these keeps to it."""
-        return {name: factor.largest for name, factor in self.factors.items()}
+        return {name: factor.largest * (1 + factor.margin) for name, factor in self.factors.items()}
 
     def outside(self, policy: BitPolicy) -> list[str]:
         """In what a policy is outside of what was measured; a phrase each, none where it is inside."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,6 @@ class Reports:
     accelerator_timing: Timing
     system_timing: Timing
     power_w: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, with the fastest clocks."""
-        fmax = {"accelerator_fmax_mhz": self.accelerator_timing.fmax_mhz, "system_fmax_mhz": self.system_timing.fmax_mhz}
-        return asdict(self) | fmax
 
 
 def read_results(folder: Path, plan_digest: str) -> dict[str, Any]:

@@ -85,18 +85,23 @@ class SimulatedEvaluator:
         self.estimator = TableEstimator(SimulatedTables.of(SPECS), constraint.board)  # type: ignore[arg-type]
         self.retrained: list[BitPolicy] = []
         self._scores: dict[BitPolicy, Any] = {}
+        self._accuracies: dict[BitPolicy, float] = {}
 
     def score(self, policy: BitPolicy) -> Any:
         from flow.evaluator import Score
 
         if policy not in self._scores:
-            self.retrained.append(policy)
             estimate = self.estimator.estimate(policy, self.constraint.limits)
-            self._scores[policy] = Score(made_up_accuracy(policy), estimate)
+            if policy not in self._accuracies:
+                self.retrained.append(policy)
+            self._scores[policy] = Score(self._accuracies.get(policy, made_up_accuracy(policy)), estimate)
         return self._scores[policy]
 
     def remember(self, policy: BitPolicy, score: Any) -> None:
         self._scores[policy] = score
+
+    def remember_accuracy(self, policy: BitPolicy, accuracy: float) -> None:
+        self._accuracies[policy] = accuracy
 
 
 @cache

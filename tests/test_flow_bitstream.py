@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from boards import on_device
+from boards.measurement import Synthesis
 from boards.package import read_package
 from flow import cli
 from flow.build_check import _kept, without_ties, write_board_golden
@@ -60,6 +61,11 @@ def no_vivado() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("PATH", WITHOUT_TOOLS["PATH"])
         yield
+
+
+@pytest.fixture(autouse=True)
+def _measurements_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where measurements.db is
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ def test_a_moved_package_builds_with_one_command_without_bitloop_and_goes_on_aft
     shutil.copytree(moved / "results", out / "results")
     assert "was made by stand-in tools" in complaint("--run", run_dir, "--out", out)
     assert not (out / "package").exists()
-    assert not (out / "calibration.json").exists()
+    assert not (out / "synthesis.jsonl").exists()
 
 
 def _nothing_was_undone(directory: Path) -> None:
@@ -384,13 +390,14 @@ def test_results_become_a_deployment_package(run_dir: Path, unfinished: Path) ->
         assert np.array_equal(golden["inputs"], of_run["pixels"].reshape(N_GOLDEN, -1).astype(int) - 128)
         assert golden["outputs"].dtype == np.float32
         assert np.allclose(golden["outputs"], of_run["logits"], atol=1e-4)
-    calibration = json.loads((unfinished / "calibration.json").read_text())
-    assert calibration["reported"]["nodes"]["MVAU_hls_0"]["lut"] == 777
-    assert calibration["estimate"]["nodes"][0]["node"] == "MVAU_rtl_0"
+    synthesis = Synthesis.model_validate_json((unfinished / "synthesis.jsonl").read_text())
+    assert synthesis.nodes["MVAU_hls_0"].lut == 777
+    assert synthesis.design.estimate is not None
+    assert synthesis.design.estimate["nodes"][0]["node"] == "MVAU_rtl_0"
     assert "| 777, 7, 4 |" in (unfinished / "layers.md").read_text()
     assert m.files["on_device.py"] == sha256(Path(on_device.__file__))  # not what lay in driver/
     assert m.files["runtime_weights/0_0.dat"] == sha256(unfinished / "results/driver/runtime_weights/0_0.dat")
-    assert calibration["tools"] == {"version": "2022.2", "stand_in": False}
+    assert (synthesis.vivado, synthesis.plan) == ("2022.2", m.plan)
     again = package.sha256
     assert cli.main(["build", "--run", str(run_dir), "--out", str(unfinished)]) == 0
     assert read_package(unfinished / "package").sha256 == again

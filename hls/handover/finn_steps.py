@@ -51,6 +51,7 @@ def build_config(plan: Mapping[str, Any], work: Path) -> Any:
             outputs.ESTIMATE_REPORTS, outputs.STITCHED_IP, outputs.OOC_SYNTH, outputs.BITFILE, outputs.PYNQ_DRIVER,
             outputs.DEPLOYMENT_PACKAGE,
         ],
+        enable_instrumentation=plan["instrumented"],
         enable_build_pdb_debug=False,
     )  # fmt: skip
 
