@@ -18,6 +18,8 @@ BoardError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BoardError(Exception):
     """Root of every error that `boards` raises on purpose; the text is one line a user can act on."""
@@ -52,7 +54,13 @@ class ConnectionLostError(BoardError):
 
 
 class BoardTimeoutError(BoardError):
-    """Something on a board did not end within its time limit, and was ended."""
+    """Something on a board did not end within its time limit, and was ended.
+
+    Attributes:
+        measured: what had been measured by then, as the board says it; None where that is nothing.
+    """
+
+    measured: dict[str, Any] | None = None
 
 
 class NoSpaceError(BoardError):

@@ -2,30 +2,41 @@
 
     sudo bash -c 'source /etc/profile.d/pynq_venv.sh && python on_device.py'
 
-Prints one JSON object and nothing else on standard output. Exit codes: 0 all is well, 1 the golden set came out wrong, 2
-refused or failed, with the reason under `error`, 3 measured, but there is no golden set (`golden` is null) and so nobody
-knows whether the answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to 3.1, as PYNQ's images 3.0 and 3.1 have
-them: nothing of bitloop is imported, and pynq and the driver only once they are asked for something. An older Python
-(image 2.7 has 3.8) gets as far as being told so.
+Besides it classifies a test set (--test-set), runs given frames (--infer), looks at the board without touching its FPGA
+(--check) and brings the FPGA back after a hang (--reset). Prints one JSON object and nothing else on standard output. Exit
+codes: 0 all is well, 1 the golden set came out wrong, 2 refused or failed, with the reason under `error` and one of refused,
+hang, busy and error under `kind`, 3 measured, but there is no golden set (`golden` is null) and so nobody knows whether the
+answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to 3.1, as PYNQ's images 3.0 and 3.1 have them: nothing of bitloop
+is imported, and pynq and the driver only once they are asked for something. An older Python (image 2.7 has 3.8) gets as far as
+being told so.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import json
+import math
 import os
+import platform
+import shutil
 import signal
 import statistics
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:  # --check says so
+    np = None  # type: ignore[assignment]
 
 WELL, WRONG, REFUSED, UNCHECKED = 0, 1, 2, 3
 SCHEMA = 2
@@ -33,14 +44,44 @@ BATCH_SIZES = (1, 10, 100, 1000)
 N_REPEATS = 5
 TIMEOUT_S = 120.0
 PYTHON = (3, 10)  # that finn-plus-driver is written for
+LOCK = "bitloop-fpga.lock"  # in the folder for temporary files; held while the FPGA is used
+FRAMES_AT_ONCE = 1000  # of a test set, or of --infer
+POWER_S = 2.0  # that rails are watched for
+# Parts by the names that PYNQ's images give their boards, without speed grade (finn.util.basic.pynq_part_map)
+PARTS = {
+    "pynqz1": "xc7z020clg400", "pynqz2": "xc7z020clg400", "ultra96": "xczu3eg-sbva484", "ultra96v2": "xczu3eg-sbva484",
+    "zcu102": "xczu9eg-ffvb1156", "zcu104": "xczu7ev-ffvc1156", "zcu111": "xczu28dr-ffvg1517", "rfsoc2x2": "xczu28dr-ffvg1517",
+    "rfsoc4x2": "xczu48dr-ffvg1517", "kv260": "xck26-sfvc784",
+}  # fmt: skip
 
 
-class RefusalError(Exception):
-    """This cannot be done here; the text is one line that says what to do."""
+class OnDeviceError(Exception):
+    """Something that is said in one line. `kind` is for programs."""
+
+    kind = "error"
+
+
+class RefusalError(OnDeviceError):
+    """This cannot be done here; the text says what to do."""
+
+    kind = "refused"
+
+
+class BusyError(OnDeviceError):
+    """Somebody else uses the FPGA."""
+
+    kind = "busy"
+
+
+class HangError(OnDeviceError):
+    """The accelerator did not finish. `measured` is what had been measured by then."""
+
+    kind = "hang"
+    measured: dict[str, Any] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check and measure; see the module."""
+    """Do what is asked for; see the module."""
     parser = argparse.ArgumentParser(description="Check an accelerator on its golden set and measure it.")
     parser.add_argument("--package", type=Path, default=Path(__file__).resolve().parent, help="the package's folder")
     parser.add_argument("--batch-sizes", default=",".join(map(str, BATCH_SIZES)), help="frames a call, such as 1,10,1000")
@@ -48,39 +89,155 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_S, help="seconds for one call and as many again for every 100 frames of it"
     )
+    parser.add_argument("--test-set", type=Path, help="npz of inputs and labels, to be classified besides")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--infer", type=Path, help="npy of frames; runs these and measures nothing")
+    other.add_argument("--check", action="store_true", help="look at the board, load nothing")
+    other.add_argument("--reset", action="store_true", help="bring the FPGA back after a hang")
+    parser.add_argument("--out", type=Path, help="npy, where the answers to --infer go")
     asked = parser.parse_args(arguments)
+    if (asked.infer is None) != (asked.out is None):
+        parser.error("--infer and --out go together")
     try:
         with _standard_output_to_error():
-            found = measure(asked.package, _numbers(asked.batch_sizes), asked.repeats, asked.timeout)
+            if asked.check:
+                found = check()
+            elif asked.reset:
+                found = reset(asked.package)
+            elif asked.infer:
+                found = infer(asked.package, asked.infer, asked.out, asked.timeout)
+            else:
+                found = measure(asked.package, _numbers(asked.batch_sizes), asked.repeats, asked.timeout, asked.test_set)
     except Exception as error:  # whatever the driver raises is for the one who reads the JSON
-        said = str(error) if isinstance(error, RefusalError) else f"{type(error).__name__}: {error}"
-        found = {"error": " ".join(said.split())}
+        said = str(error) if isinstance(error, OnDeviceError) else f"{type(error).__name__}: {error}"
+        found = {"error": " ".join(said.split()), "kind": getattr(error, "kind", "error")}
+        if getattr(error, "measured", None):
+            found["measured"] = error.measured  # type: ignore[attr-defined]
     print(json.dumps(found))
     if "error" in found:
         return REFUSED
+    if "golden" not in found:
+        return WELL
     if found["golden"] is None:
         return UNCHECKED
     return WELL if found["golden"]["n_wrong"] == 0 else WRONG
 
 
-def measure(package: Path, batch_sizes: Sequence[int], n_repeats: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Load a package's accelerator, check it and measure it.
+def measure(
+    package: Path, batch_sizes: Sequence[int], n_repeats: int, timeout_s: float = TIMEOUT_S, test_set: Path | None = None
+) -> dict[str, Any]:
+    """Load a package's accelerator, check it and, unless its answers are wrong, measure it.
 
     Args:
         package: the package's folder.
         batch_sizes: frames a call, 1 or more each.
         n_repeats: calls of every batch size, 1 or more.
         timeout_s: for one call of the accelerator, and as much again for every 100 frames of it.
+        test_set: npz of `inputs` (n, …) and `labels` (n,), to be classified besides.
 
     Returns:
-        As JSON takes it: `golden` (None where there is none), `throughput` by batch
-        size, `clock_mhz`, `pynq`, `package` (the manifest's sha256).
+        As JSON takes it, by the names of `boards.measurement.Measurement`: `package` is the
+        manifest's sha256, `clock_mhz` is read back, `golden` is None where there is none.
 
     Raises:
         RefusalError: a file is not what the manifest says, or this board or its pynq cannot run it.
+        BusyError: somebody else uses the FPGA.
+        HangError: a call took longer; the FPGA has been loaded again, or the text says that it cannot be.
     """
     if n_repeats < 1 or not batch_sizes or min(batch_sizes) < 1 or not timeout_s > 0:
         raise RefusalError("batch sizes and repeats are whole numbers of 1 or more, and the timeout is more than 0 s")
+    tested = None if test_set is None else _test_set(test_set)  # before anything is measured that would be lost
+    with _accelerator(package) as (accelerator, manifest, found):
+        found |= {"throughput": [], "latency_ms": None, "driver_report": {}, "counters": None, "counters_note": ""}
+        found |= {"power": None, "power_note": "", "test": None}
+        found["golden"] = check_golden(accelerator, package, manifest["golden"], timeout_s)
+        if found["golden"] and found["golden"]["n_wrong"]:
+            found["power_note"] = "nothing was measured: the golden set came out wrong"
+            return found
+        for n in batch_sizes:
+            found["throughput"].append(throughput(accelerator, n, n_repeats, timeout_s))
+            if n == 1:
+                found["latency_ms"] = found["throughput"][-1]["median_ms"]
+        largest = max(found["throughput"], key=lambda timed: timed["batch_size"])
+        found["driver_report"] = driver_report(accelerator, largest["batch_size"], timeout_s)
+        found["power"], found["power_note"] = power(accelerator, manifest["board"]["title"], timeout_s)
+        if hasattr(accelerator, "experiment_instrumentation"):
+            found["counters"], found["counters_note"] = counters(accelerator, largest["fps"], timeout_s)
+        if tested:
+            found["test"] = classify(accelerator, *tested, timeout_s)
+    return found
+
+
+def infer(package: Path, inputs: Path, out: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Run frames through a package's accelerator.
+
+    Args:
+        package: the package's folder.
+        inputs: npy of frames, (n, …) as the accelerator reads them.
+        out: npy that the answers are written to, (n, …).
+        timeout_s: see `measure`.
+
+    Raises:
+        RefusalError, BusyError, HangError: see `measure`.
+    """
+    frames = _arrays(inputs)
+    with _accelerator(package) as (accelerator, manifest, found):
+        wanted = tuple(manifest["reads"]["shape"][1:])
+        if frames.ndim == 0 or frames.shape[1:] != wanted or not len(frames):
+            raise RefusalError(f"{inputs.name} has the shape {frames.shape}, the accelerator reads frames of {wanted}")
+        answers = _execute(accelerator, frames, timeout_s)
+    with out.open("wb") as file:
+        np.save(file, answers, allow_pickle=False)
+    return {**found, "n_images": len(answers)}
+
+
+def check() -> dict[str, Any]:
+    """What there is to know about the board without loading anything; `problems` are lines that say what no other fact does."""
+    problems, version, device = [], None, None
+    try:
+        version = pynq_version()
+        device = active_device()
+    except RefusalError as error:
+        problems.append(str(error))
+    user = fpga_user()
+    return {
+        "schema_version": SCHEMA, "python": platform.python_version(), "numpy": np and np.__version__, "pynq": version,
+        "image": image_name(device), "board": board_name(device),
+        "root": os.geteuid() == 0 or is_simulated(device), "fpga": f"in use by {user}" if user else "free",
+        "card_free_bytes": shutil.disk_usage(Path(__file__).parent).free, "memory_free_bytes": _meminfo("MemAvailable"),
+        "cma_free_bytes": _meminfo("CmaFree"), "problems": problems,
+    }  # fmt: skip
+
+
+def reset(package: Path) -> dict[str, Any]:
+    """Have pynq forget what it knows of the FPGA, and load a package's bitfile again, where the package is whole.
+
+    Raises:
+        RefusalError: there is no pynq, or none for this.
+        BusyError: somebody else uses the FPGA.
+    """
+    version = pynq_version()
+    note = ""
+    try:
+        with _accelerator(package) as (_, manifest, _):
+            loaded = manifest["name"]
+    except RefusalError as error:  # the bitfile is not to be had; that of pynq is
+        from pynq import PL
+
+        active_device()
+        with held_fpga():
+            PL.reset()
+        loaded, note = None, str(error)
+    return {"schema_version": SCHEMA, "pynq": version, "loaded": loaded, "note": note}
+
+
+@contextlib.contextmanager
+def _accelerator(package: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """A package's accelerator, loaded, its manifest, and what is known of both by then; the FPGA is held meanwhile.
+
+    Raises:
+        RefusalError, BusyError, HangError: see `measure`.
+    """
     check_python(sys.version_info[:2])
     manifest = read_manifest(package)
     sys.dont_write_bytecode = True  # else the driver's __pycache__ comes into the package, which is then not what it was
@@ -88,17 +245,27 @@ def measure(package: Path, batch_sizes: Sequence[int], n_repeats: int, timeout_s
     sys.path.append(str(package / "driver" / "stand_ins"))  # behind what the image has
     version = pynq_version()
     check_pynq(version, manifest["board"]["family"])
-    accelerator = load(package, manifest)
-    return {
-        "schema_version": SCHEMA,
-        "name": manifest["name"],
-        "board": manifest["board"]["name"],
-        "package": _sha256(package / "manifest.json"),
-        "pynq": version,
-        "clock_mhz": float(accelerator.fclk_mhz_actual),
-        "golden": check_golden(accelerator, package, manifest["golden"], timeout_s),
-        "throughput": [throughput(accelerator, n, n_repeats, timeout_s) for n in batch_sizes],
-    }
+    device = active_device()
+    check_board(manifest, device)
+    found = {
+        "schema_version": SCHEMA, "name": manifest["name"], "board": manifest["board"]["name"],
+        "package": _sha256(package / "manifest.json"), "image": image_name(device),
+        "pynq": version, "python": platform.python_version(), "driver": manifest["driver"],
+    }  # fmt: skip
+    with held_fpga():
+        accelerator = load(package, manifest)
+        found["clock_mhz"] = clock_mhz(accelerator, package / manifest["bitfile"])
+        try:
+            yield accelerator, manifest, found
+        except HangError as error:
+            try:
+                load(package, manifest)
+                after = "the FPGA was loaded again and can be used"
+            except Exception as second:
+                after = f"and the FPGA cannot be loaded again ({second}): switch the board off and on"
+            hung = HangError(f"{error}; {after}")
+            hung.measured = found if found.get("throughput") else None
+            raise hung from error
 
 
 def read_manifest(package: Path) -> dict[str, Any]:
@@ -155,17 +322,144 @@ def check_pynq(version: str, family: str) -> None:
     Raises:
         RefusalError: it cannot.
     """
-    if family == "zynq-7000" and int(version.split(".")[0]) >= 4:
+    major = int(version.split(".")[0])
+    if family == "zynq-7000" and major >= 4:
         raise RefusalError(
             f"pynq {version} has dropped Zynq-7000 boards (its release notes, 4.0.0); use the PYNQ image 3.1, which has pynq 3"
         )
+    if major < 3:
+        raise RefusalError(f"pynq is {version}, the driver needs 3.0 or later: take the PYNQ image 3.0 or 3.1")
+
+
+def active_device() -> Any:
+    """The FPGA, as pynq has it.
+
+    Raises:
+        RefusalError: pynq finds none.
+    """
+    from pynq import Device
+
+    try:
+        return Device.active_device
+    except RuntimeError as error:
+        raise RefusalError(f"pynq finds no FPGA ({error}); run on the board itself, as root, with XILINX_XRT=/usr") from error
+
+
+def is_simulated(device: Any) -> bool:
+    """Whether what pynq has is the simulated board."""
+    return str(getattr(device, "name", "")).startswith("simulated")
+
+
+def check_board(manifest: dict[str, Any], device: Any) -> None:
+    """Look whether a package is for this board. Where its image does not say which it is, only the FPGA itself can refuse.
+
+    Raises:
+        RefusalError: it is not.
+    """
+    if manifest.get("simulated", False) != is_simulated(device):
+        kind, here = ("real", "a simulated one") if is_simulated(device) else ("simulated", "a real one")
+        raise RefusalError(f"the package is for a {kind} board and this is {here}; build a package for this one")
+    wanted, board = manifest["board"]["fpga_part"], board_name(device) or ""
+    part = getattr(device, "fpga_part", None) or PARTS.get("".join(c for c in board.lower() if c.isalnum()))
+    if part and _without_grade(part) != _without_grade(wanted):
+        raise RefusalError(
+            f"the package is for a {manifest['board']['title']} ({wanted}), this is a {board} with a {part}; build for this board"
+        )
+
+
+def board_name(device: Any = None, root: Path = Path("/")) -> str | None:
+    """The board's name, where PYNQ's images say it: the device tree, and from that BOARD (sdbuild's boardname.sh)."""
+    if is_simulated(device):
+        return str(device.board_name)
+    with contextlib.suppress(OSError):
+        return (root / "proc/device-tree/chosen/pynq_board").read_text(encoding="utf-8").strip("\0\n ")
+    return os.environ.get("BOARD")
+
+
+def image_name(device: Any = None, root: Path = Path("/")) -> str | None:
+    """What the card calls itself, such as "PynqLinux 3.0 (Release 2022_11_23 7faac21)"; None where it is none of PYNQ's.
+
+    PYNQ's sdbuild writes both files; the revision tells images apart that bear the same number.
+    """
+    if is_simulated(device):
+        return str(device.image)
+    said = []
+    with contextlib.suppress(OSError):
+        lines = (root / "etc/lsb-release").read_text(encoding="utf-8").splitlines()
+        told = dict(line.partition("=")[::2] for line in lines)
+        if "pynq" in told.get("DISTRIB_ID", "").lower():
+            said.append(f"{told['DISTRIB_ID']} {told.get('DISTRIB_RELEASE', '')}".strip())
+    with contextlib.suppress(OSError):
+        revision = (root / "home/xilinx/REVISION").read_text(encoding="utf-8").splitlines()
+        said += [f"({revision[0].strip()})"] if revision else []
+    return " ".join(said) or None
+
+
+@contextlib.contextmanager
+def held_fpga() -> Iterator[None]:
+    """Hold the FPGA for this process.
+
+    Raises:
+        BusyError: another one holds it, with this lock or by having its registers mapped.
+        RefusalError: the lock belongs to root, and this is not root.
+    """
+    path = Path(tempfile.gettempdir()) / LOCK
+    try:
+        try:  # not O_CREAT alone: the kernel keeps root from opening another's file in /tmp so (fs.protected_regular)
+            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT, 0o644)
+    except PermissionError as error:
+        raise RefusalError(f"{path} cannot be opened ({error.strerror}); root's rights are needed, run it with sudo") from error
+    try:
+        user = fpga_user()
+        if not user:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                user = "another process"
+        if user:
+            raise BusyError(f"the FPGA is in use by {user}; let it end, or end it, and try again")
+        os.truncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} ({' '.join(sys.argv)[:200]})".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
+def fpga_user(proc: Path = Path("/proc")) -> str | None:
+    """Who uses the FPGA, this process aside: holds the lock, or has registers mapped that lie in the FPGA."""
+    path = Path(tempfile.gettempdir()) / LOCK
+    with contextlib.suppress(OSError), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read(300).decode(errors="replace") or "another process"
+    for process in proc.iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+                if any(map(_is_in_fpga, (process / "maps").read_text(errors="replace").splitlines())):
+                    command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    return f"process {process.name} ({command[:200]})"
+    return None
+
+
+def _is_in_fpga(mapping: str) -> bool:
+    """Whether a line of /proc/*/maps is of registers in the FPGA: behind the processor's master ports, or handed on by UIO."""
+    fields = mapping.split(None, 5)
+    if len(fields) < 6:
+        return False
+    at = int(fields[2], 16)  # AMD UG585 (M_AXI_GP0, GP1) and UG1085 (HPM0, HPM1, LPD)
+    return fields[5].startswith("/dev/uio") or (
+        fields[5] == "/dev/mem" and (0x4000_0000 <= at < 0xC000_0000 or at >= 0x4_0000_0000)
+    )
 
 
 def load(package: Path, manifest: dict[str, Any]) -> Any:
     """Load the bitfile and give the driver's object for it.
 
     Raises:
-        RefusalError: the driver is not the package's own.
+        RefusalError: the driver is not the package's own, or these are not root's rights.
     """
     from pynq import PL
 
@@ -178,23 +472,70 @@ def load(package: Path, manifest: dict[str, Any]) -> Any:
     told = json.loads((package / manifest["settings"]).read_text(encoding="utf-8"))["driver_information"]
     told["runtime_weight_dir"] = str((package / manifest["settings"]).parent / "runtime_weights")
     driver = finn_plus_driver.get_driver_class(told["driver_type"])
-    return driver(str(package / manifest["bitfile"]), **{**told, "batch_size": 1})
+    try:
+        return driver(str(package / manifest["bitfile"]), **{**told, "batch_size": 1})
+    except OSError as error:
+        if "root permissions" in str(error).lower():  # pynq's words (pl_server/embedded_device.py)
+            raise RefusalError("the FPGA's registers need root's rights; run it with sudo") from error
+        raise
+
+
+def clock_mhz(accelerator: Any, bitfile: Path) -> float:
+    """The clock that the accelerator runs at: what its clocking wizard makes of the clock that the processor gives it."""
+    from finn_plus_driver.hwh import get_clk_wiz_params_from_hwh
+    from pynq.ps import Clocks
+
+    wanted = float(get_clk_wiz_params_from_hwh(str(bitfile)).get("PRIM_IN_FREQ", 100.0))
+    ratio = Clocks.fclk0_mhz / wanted
+    # pynq rounds the processor's crystal: a difference that small is none
+    return float(accelerator.fclk_mhz_actual) * (1.0 if abs(ratio - 1) < 1e-3 else ratio)
 
 
 def check_golden(accelerator: Any, package: Path, golden: str | None, timeout_s: float = TIMEOUT_S) -> dict[str, Any] | None:
     """Run the golden set and hold what comes out against it, bit for bit; None where there is none."""
     if golden is None:
         return None
-    with np.load(package / golden, allow_pickle=False) as file:
-        inputs, wanted = file["inputs"], file["outputs"]
-    accelerator.batch_size = len(inputs)
-    with _no_longer_than(timeout_s, len(inputs)):
-        given = np.asarray(accelerator.execute(inputs))
+    inputs, wanted = _arrays(package / golden, "inputs", "outputs")
+    given = _execute(accelerator, inputs, timeout_s)
     if given.shape != wanted.shape:
         raise RefusalError(f"the accelerator answers with the shape {given.shape}, the golden set has {wanted.shape}")
-    apart = np.abs(given.astype(np.float64) - wanted.astype(np.float64)).reshape(len(wanted), -1).max(axis=1)
-    wrong = ~(apart == 0)  # a NaN is wrong, too
-    return {"n_images": len(wanted), "n_wrong": int(wrong.sum()), "largest_difference": float(apart.max(initial=0.0))}
+    rows = [values.astype(np.float64).reshape(len(wanted), -1) for values in (given, wanted)]
+    apart = np.abs(rows[0] - rows[1])
+    wrong = np.argwhere(~(apart == 0))  # a NaN is wrong, too
+    first = None
+    if len(wrong):
+        image, index = map(int, wrong[0])
+        first = {"image": image, "index": index, "got": float(rows[0][image, index]), "wanted": float(rows[1][image, index])}
+    return {
+        "n_images": len(wanted), "n_wrong": len(set(wrong[:, 0].tolist())),
+        "largest_difference": float(apart.max(initial=0.0)), "first_wrong": first,
+    }  # fmt: skip
+
+
+def _test_set(path: Path) -> tuple[Any, Any]:
+    """Inputs and labels of a test set."""
+    inputs, labels = _arrays(path, "inputs", "labels")
+    if len(inputs) != len(labels) or not len(labels):
+        raise RefusalError(f"{path.name} has {len(inputs)} inputs and {len(labels)} labels; as many of both are wanted")
+    return inputs, labels
+
+
+def classify(accelerator: Any, inputs: Any, labels: Any, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Classify a test set: the answer is the class where it is one number, else the largest one's index."""
+    answers = _execute(accelerator, inputs, timeout_s).reshape(len(labels), -1)
+    classes = answers[:, 0] if answers.shape[1] == 1 else answers.argmax(axis=1)
+    return {"n_images": len(labels), "n_right": int((classes == labels.reshape(-1)).sum())}
+
+
+def _execute(accelerator: Any, frames: Any, timeout_s: float) -> Any:
+    """What the accelerator makes of frames: (n, …)."""
+    answers = []
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        some = frames[start : start + FRAMES_AT_ONCE]
+        accelerator.batch_size = len(some)
+        with _no_longer_than(timeout_s, len(some)):
+            answers.append(np.asarray(accelerator.execute(some)))
+    return np.concatenate(answers)
 
 
 def throughput(accelerator: Any, batch_size: int, n_repeats: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
@@ -211,6 +552,63 @@ def throughput(accelerator: Any, batch_size: int, n_repeats: int, timeout_s: flo
     return {"batch_size": batch_size, "fps": batch_size / middle, "median_ms": 1e3 * middle, "fastest_ms": 1e3 * min(seconds)}
 
 
+def driver_report(accelerator: Any, batch_size: int, timeout_s: float) -> dict[str, float]:
+    """What the driver's own throughput test says, its numbers."""
+    accelerator.batch_size = batch_size
+    with _no_longer_than(timeout_s, batch_size):
+        told = accelerator.throughput_test()
+    return {name: float(value) for name, value in told.items() if isinstance(value, (int, float, np.number))}
+
+
+def counters(accelerator: Any, fps: float, timeout_s: float) -> tuple[dict[str, Any] | None, str]:
+    """What an instrumented build counts by itself, over at least 1 s and some 100 frames; or why it counts nothing."""
+    runtime_s = min(30, max(1, math.ceil(100 / fps)))
+    with tempfile.TemporaryDirectory() as folder, _no_longer_than(timeout_s + runtime_s, 0):
+        accelerator.experiment_instrumentation(runtime=runtime_s, report_dir=folder)
+        raw = json.loads(Path(folder, "report_experiment_instrumentation.json").read_text(encoding="utf-8"))
+        accelerator.stop_accelerator()
+        accelerator.set_current_mode("dma")
+    if raw["error"]:
+        return None, f"the counters report an error, or no frame came through in {runtime_s} s"
+    names = ("latency_cycles", "interval_cycles", "avg_interval_cycles", "min_latency_cycles")
+    return {**{name: raw[name] for name in names}, "raw": raw}, ""
+
+
+def power(accelerator: Any, title: str, timeout_s: float) -> tuple[dict[str, Any] | None, str]:
+    """Mean power of the board's rails while the accelerator runs, with the batch size it has; or why there is none."""
+    import pynq
+
+    if is_simulated(active_device()):
+        return None, "a simulated board draws no power"
+    sensors = {name: rail.power for name, rail in pynq.get_rails().items() if rail.power is not None}
+    if not sensors:
+        return None, f"a {title} has no power sensor of its own; measure at its supply"
+    seen: dict[str, list[float]] = {name: [] for name in sensors}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            for name, sensor in sensors.items():
+                seen[name].append(float(sensor.value))
+            over.wait(0.05)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        until = time.perf_counter() + POWER_S
+        while time.perf_counter() < until:
+            with _no_longer_than(timeout_s, accelerator.batch_size):
+                accelerator.execute_on_buffers()
+    finally:
+        over.set()
+        watcher.join()
+    rails = {name: statistics.fmean(values) for name, values in seen.items()}
+    total = rails.get("12V", sum(rails.values()))  # where the supply itself is measured (ZCU104), the others are part of it
+    if not total > 0:
+        return None, f"the sensors of the {title} read {total:g} W; measure at its supply"
+    return {"rails_w": rails, "total_w": total}, ""
+
+
 @contextlib.contextmanager
 def _no_longer_than(timeout_s: float, n_frames: int) -> Iterator[None]:
     """Ends a call of the accelerator that takes longer: the driver waits for its DMA engine for ever.
@@ -222,7 +620,7 @@ def _no_longer_than(timeout_s: float, n_frames: int) -> Iterator[None]:
     limit_s = timeout_s * (1 + n_frames / 100)
 
     def hang(number: int, frame: FrameType | None) -> None:
-        raise RefusalError(
+        raise HangError(
             f"the accelerator did not finish {n_frames} frames within {limit_s:g} s; mostly bitfile and settings do not belong "
             "together, and --timeout gives a slow one longer"
         )
@@ -251,11 +649,37 @@ def _standard_output_to_error() -> Iterator[None]:
         os.close(own)
 
 
+def _arrays(path: Path, *names: str) -> Any:
+    """The named arrays of an npz file, or the one of an npy file."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not names and isinstance(found, np.ndarray):
+            return found
+        with found:
+            return [found[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+        raise RefusalError(f"{path.name} does not hold {' and '.join(names) or 'one array'} ({error})") from error
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(n) for n in text.split(",")]
     except ValueError:
         raise RefusalError(f"--batch-sizes is {text!r}; whole numbers of 1 or more are wanted, such as 1,10,1000") from None
+
+
+def _meminfo(name: str) -> int | None:
+    """A line of /proc/meminfo, in bytes; None where there is none, or no such memory at all."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        if name in told and not (name == "CmaFree" and int(told["CmaTotal"].split()[0]) == 0):
+            return int(told[name].split()[0]) << 10
+    return None
+
+
+def _without_grade(part: str) -> str:
+    """Device and package of a part: xc7z020clg400 of xc7z020clg400-1, xczu7ev-ffvc1156 of xczu7ev-ffvc1156-2-e."""
+    return "-".join(part.split("-")[: 1 if part.startswith("xc7") else 2])
 
 
 def _sha256(path: Path) -> str:

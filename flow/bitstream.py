@@ -26,7 +26,8 @@ from flow.build_synthesis import write_synthesis
 from flow.errors import BuildError, MissingToolError, ReportError
 from flow.progress import Listener
 from hls.build_process import carry_out
-from hls.finn_build import Checkpoint, differences, prepare
+from hls.equality import differences
+from hls.finn_build import Checkpoint, prepare
 from hls.handover.build import RESULTS
 from hls.handover.tools import ToolError, find_tools
 from hls.reports import Reports, Timing, read_reports, read_results
@@ -150,7 +151,7 @@ def _missed(timing: Timing, clock_mhz: float) -> str:
 def _check_estimate(checkpoint: Checkpoint, source: BuildSource) -> None:
     """Look whether what is built is what was estimated, node by node."""
     assert source.estimate is not None
-    found = differences(checkpoint.nodes, source.estimate.to_dict()["nodes"])
+    found = differences(source.estimate, checkpoint.estimate(source.board.clock_mhz))
     if found:
         raise BuildError(
             f"what FINN makes of {source.onnx} is not what was estimated: {found[0]}{_more(found)}; make retrain estimates it "

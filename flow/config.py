@@ -31,6 +31,11 @@ def default_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
+def board_password() -> str | None:
+    """The password for a board, of $BITLOOP_BOARD_PASSWORD; None where that is not set."""
+    return os.environ.get("BITLOOP_BOARD_PASSWORD")
+
+
 def environment() -> dict[str, str]:
     """The environment, for what looks for tools in it or starts them with it."""
     return dict(os.environ)

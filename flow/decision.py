@@ -6,19 +6,21 @@ in one place, evaluated in another, and learned from in a third.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flow.errors import ConstraintError
-from hls.reach import Reach
+from hls.reach import Leeway
 from models.policy import MAX_BITS, BitPolicy, LayerBits
 from models.spec import LayerSpec
 
 T = TypeVar("T")
+
+MOST_REMEMBERED = 50_000  # prefixes; of each some dozen references
 
 FEATURES = (
     "index",
@@ -39,6 +41,45 @@ FEATURES = (
 """Names of an observation's values, in order; `Decisions.observe` explains them."""
 
 
+class Chained(Protocol):
+    """How layers hang together, as `hls.topology.Topology` knows it."""
+
+    @property
+    def source(self) -> tuple[int | None, ...]:
+        """The layer whose activation each reads; None where that is the image."""
+        ...
+
+    def choices(self, layer: int) -> list[LayerBits]:
+        """All bits that a layer may have: all pairs of some weight and some activation bits."""
+        ...
+
+
+class Tabulated(Protocol):
+    """What knows the topology, as `hls.cost.CostTables` does."""
+
+    @property
+    def topology(self) -> Chained:
+        """How the layers hang together."""
+        ...
+
+
+class Bounds(Protocol):
+    """Which bits can still meet a constraint: `hls.reach.Reach`, or budgets that need no hardware model."""
+
+    @property
+    def tables(self) -> Tabulated:
+        """What knows the topology."""
+        ...
+
+    def feasible_bits(self, prefix: Sequence[LayerBits] = ()) -> tuple[LayerBits, ...]:
+        """The bits that the next layer may take, in order."""
+        ...
+
+    def leeway(self, prefix: Sequence[LayerBits] = ()) -> Leeway:
+        """What is left of the limits behind the layers already decided."""
+        ...
+
+
 @dataclass(frozen=True)
 class Decision:
     """One layer's decision, as a replay buffer keeps it: seen (14,), action (2,), what it led to (14,)."""
@@ -56,9 +97,11 @@ class Decisions:
         reach: knows which bits are still possible; of the same layers.
     """
 
-    def __init__(self, specs: Sequence[LayerSpec], reach: Reach) -> None:
+    def __init__(self, specs: Sequence[LayerSpec], reach: Bounds) -> None:
         self.specs = tuple(specs)
         self.reach = reach
+        self._feasible: dict[tuple[LayerBits, ...], tuple[LayerBits, ...]] = {}
+        self._left: dict[tuple[LayerBits, ...], Leeway] = {}
         self._fixed = np.stack(
             [
                 _to_unit([s.index for s in specs]),
@@ -79,6 +122,17 @@ class Decisions:
         """Decisions of an episode."""
         return len(self.specs)
 
+    def feasible(self, prefix: Sequence[LayerBits]) -> tuple[LayerBits, ...]:
+        """The bits that the next layer may take, in order; what was asked before is remembered, as asking is slow."""
+        return _remembered(self._feasible, tuple(prefix), self.reach.feasible_bits)
+
+    def blind_to(self, feature: str) -> Decisions:
+        """The same pass as an agent sees it that lacks one of the first nine features: it is a half everywhere."""
+        blind = Decisions(self.specs, self.reach)
+        blind._fixed[:, FEATURES.index(feature)] = 0.5
+        blind._feasible, blind._left = self._feasible, self._left
+        return blind
+
     def observe(self, prefix: Sequence[LayerBits]) -> NDArray[np.float32]:
         """What is seen when the layers of `prefix` are decided, (14,) values in 0..1.
 
@@ -91,7 +145,7 @@ class Decisions:
         """
         fixed = self._fixed[min(len(prefix), self.n_layers - 1)]
         weight, act = (prefix[-1].weight if prefix else MAX_BITS), self._read_bits(prefix)
-        left = self.reach.leeway(prefix)
+        left = _remembered(self._left, tuple(prefix), self.reach.leeway)
         return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18, left.dsp], np.float32)
 
     def _read_bits(self, prefix: Sequence[LayerBits]) -> int:
@@ -106,7 +160,7 @@ class Decisions:
 
         Each value picks from the widths still possible, -1 the fewest bits, 1 the most, in equal shares.
         """
-        feasible = self.reach.feasible_bits(prefix)
+        feasible = self.feasible(prefix)
         weight = _pick(sorted({b.weight for b in feasible}), float(action[0]))
         of_weight = [b for b in feasible if b.weight == weight]
         return _pick(of_weight, float(action[1]))
@@ -117,7 +171,7 @@ class Decisions:
         Raises:
             ConstraintError: no such action, as these bits cannot meet the constraint.
         """
-        feasible = self.reach.feasible_bits(prefix)
+        feasible = self.feasible(prefix)
         if bits not in feasible:
             name = self.specs[len(prefix)].name
             raise ConstraintError(
@@ -149,6 +203,16 @@ class Decisions:
             decisions.append(Decision(seen, action, after))
             seen = after
         return decisions
+
+
+def _remembered(
+    known: dict[tuple[LayerBits, ...], T], prefix: tuple[LayerBits, ...], ask: Callable[[tuple[LayerBits, ...]], T]
+) -> T:
+    if prefix not in known:
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
+        known[prefix] = ask(prefix)
+    return known[prefix]
 
 
 def _to_unit(values: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Where two estimates of the same design differ: the tables against FINN's whole flow."""
+"""Where an estimate of a design differs from FINN's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def differences(mine: Estimate, finn: Estimate) -> list[str]:
     attributes than ours; those we chose must be there. Corrections are not compared: FINN has none.
     """
     if len(mine.nodes) != len(finn.nodes):
-        return [f"{len(mine.nodes)} nodes in the tables, {len(finn.nodes)} in FINN's flow"]
+        return [f"{len(mine.nodes)} nodes in the estimate, {len(finn.nodes)} in FINN's flow"]
     by_name = {n.node: n for n in finn.nodes}
     lines = [f"{n.node} is not in FINN's flow" for n in mine.nodes if n.node not in by_name]
     return lines + [line for n in mine.nodes if n.node in by_name for line in _node_differences(n, by_name[n.node])]
@@ -20,14 +20,14 @@ def differences(mine: Estimate, finn: Estimate) -> list[str]:
 
 def _node_differences(a: NodeEstimate, b: NodeEstimate) -> list[str]:
     out = [
-        f"{a.node} {what}: {getattr(a, what)} in the tables, {getattr(b, what)} in FINN's flow"
+        f"{a.node} {what}: {getattr(a, what)} in the estimate, {getattr(b, what)} in FINN's flow"
         for what in ("op_type", "cycles", "resources", "sources")
         if getattr(a, what) != getattr(b, what)
     ]
     for name, value in a.folding.items():
         ours, theirs = _meant(name, value), _meant(name, b.folding.get(name))
         if ours != theirs:
-            out.append(f"{a.node} {name}: {ours} in the tables, {theirs} in FINN's flow")
+            out.append(f"{a.node} {name}: {ours} in the estimate, {theirs} in FINN's flow")
     return out
 
 

@@ -81,6 +81,14 @@ def _run_step(name: str, model: Any, config: Any) -> Any:
         raise GraphError(f"FINN's {name} failed: {type(error).__name__}: {error}") from error
 
 
+def first_operation(model: Any) -> Any:
+    """The first node of a QONNX file that computes something: what flattens the image is passed over."""
+    node = model.graph.node[0]
+    while node.op_type in ("Flatten", "Reshape"):
+        node = model.find_consumer(node.output[0])
+    return node
+
+
 def _feed_integers(model: Any) -> None:
     """Let the accelerator read the image as integers: its quantizer becomes a mere scale.
 
@@ -91,9 +99,7 @@ def _feed_integers(model: Any) -> None:
     from qonnx.core.datatype import DataType
     from qonnx.util.basic import get_by_name
 
-    node = model.graph.node[0]
-    while node.op_type in ("Flatten", "Reshape"):
-        node = model.find_consumer(node.output[0])
+    node = first_operation(model)
     if node.op_type != "Quant":
         raise GraphError(f"the network starts with {node.op_type}; bitloop's networks start with the image's quantizer")
     zero, bits = (float(model.get_initializer(i)) for i in node.input[2:4])
@@ -285,6 +291,42 @@ def fold(
     return model
 
 
+def estimated_nodes(model: Any, board: Board, layer_of: Mapping[str, str]) -> list[NodeEstimate]:
+    """What FINN estimates of every node of a folded graph, in its order.
+
+    Args:
+        model: the graph.
+        board: gives the part.
+        layer_of: node name to layer name; the node's own name where it is not there.
+
+    Raises:
+        FoldingError: FINN cannot estimate the folding.
+    """
+    from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
+    from finn.analysis.fpgadataflow.res_estimation import res_estimation
+
+    try:
+        cycles, used = model.analysis(exp_cycles_per_layer), res_estimation(model, board.fpga_part)
+    except Exception as error:
+        raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
+    made_by = {name: node.name for node in model.graph.node for name in node.output}
+    chosen, found = _folding_of(model), []
+    for node in model.graph.node:
+        r = used[node.name]
+        found.append(
+            NodeEstimate(
+                node=node.name,
+                op_type=node.op_type,
+                layer=layer_of.get(node.name, node.name),
+                cycles=int(cycles[node.name]),
+                resources=Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
+                folding=chosen[node.name],
+                sources=tuple(made_by[name] for name in node.input if name in made_by),
+            )
+        )
+    return found
+
+
 def estimate_with_flow(
     onnx: Path, board: Board, folding: Folding | None = None, target_fps: int | None = None,
     weight_stream_bits: int = 36, implementations: Sequence[Implementation] = (), layer_of: Mapping[str, str] | None = None,
@@ -311,31 +353,9 @@ def estimate_with_flow(
     with tempfile.TemporaryDirectory(prefix="bitloop-flow-") as folder, quiet():
         out = Path(folder)
         model, config = dataflow_model(onnx, board, out, implementations, top_k)
-        from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
-        from finn.analysis.fpgadataflow.res_estimation import res_estimation
-
         config.mvau_wwidth_max = weight_stream_bits
         model = fold(model, config, folding, target_fps, implementations)
-        try:
-            cycles = model.analysis(exp_cycles_per_layer)
-            used = res_estimation(model, board.fpga_part)
-        except Exception as error:
-            raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
-        nodes, chosen = [], _folding_of(model)
-        made_by = {name: node.name for node in model.graph.node for name in node.output}
-        for node in model.graph.node:
-            r = used[node.name]
-            nodes.append(
-                NodeEstimate(
-                    node=node.name,
-                    op_type=node.op_type,
-                    layer=(layer_of or {}).get(node.name, node.name),
-                    cycles=int(cycles[node.name]),
-                    resources=Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
-                    folding=chosen[node.name],
-                    sources=tuple(made_by[name] for name in node.input if name in made_by),
-                )
-            )
+        nodes = estimated_nodes(model, board, layer_of or {})
     if layer_of is not None:  # the order of the layers, of which FINN knows nothing
         place = {name: i for i, name in enumerate(layer_of)}
         nodes.sort(key=lambda n: place.get(n.node, len(place)))

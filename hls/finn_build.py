@@ -7,10 +7,9 @@ nor folding of a node (`tests/test_hls_finn_build.py`).
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,22 @@ from boards.board import Board, Resources
 from hls.build_plan import BuildPlan
 from hls.corrections import FIFO_DEPTH
 from hls.errors import BuildError, FoldingError, GraphError
-from hls.finn_backend import FOLDING_ATTRIBUTES, dataflow_model, fold, quiet, read_model
+from hls.finn_backend import dataflow_model, estimated_nodes, first_operation, fold, quiet, read_model
 from hls.finn_operators import finn_steps
 from hls.steps import held_by
+from hls.types import Estimate, NodeEstimate
 from models.files import whole_file
 
 
 @dataclass(frozen=True)
-class BuiltNode:
-    """A hardware node of a checkpoint: FINN's name and class, estimated cycles and resources, folding, QONNX types.
+class BuiltNode(NodeEstimate):
+    """A hardware node of a checkpoint, as FINN estimates it; its layer is not known.
 
     Attributes:
-        node, op_type, cycles, resources, folding: as in `hls.types.NodeEstimate`.
-        types: attribute to type, of those that say what the node reads, holds and hands on.
+        types: attribute to QONNX type, of those that say what the node reads, holds and hands on.
     """
 
-    node: str
-    op_type: str
-    cycles: int
-    resources: Resources
-    folding: Mapping[str, int | str]
-    types: Mapping[str, str]
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -48,7 +42,7 @@ class BuiltNode:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BuiltNode:
         """Read what `to_dict` gave."""
-        return cls(**{**raw, "resources": Resources(**raw["resources"])})
+        return cls(**{**raw, "resources": Resources(**raw["resources"]), "sources": tuple(raw["sources"])})
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,10 @@ class Checkpoint:
     nodes: tuple[BuiltNode, ...]
     reads: Stream
     hands_on: Stream
+
+    def estimate(self, clock_mhz: float) -> Estimate:
+        """What FINN estimates of it."""
+        return Estimate(self.nodes, clock_mhz, "FINN's estimate of the checkpoint")
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,7 @@ def image_of(onnx: Path) -> Image:
     from qonnx.util.basic import get_by_name
 
     model = read_model(onnx)
-    node = model.graph.node[0]
-    while node.op_type in ("Flatten", "Reshape"):
-        node = model.find_consumer(node.output[0])
+    node = first_operation(model)
     if node.op_type != "Quant":
         raise GraphError(
             f"{onnx} begins with {node.op_type}; a Quant of the image is wanted, as Brevitas' QuantIdentity exports it"
@@ -171,29 +167,14 @@ def _check_folding(model: Any) -> None:
 
 
 def _nodes(model: Any, board: Board) -> tuple[BuiltNode, ...]:
-    from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
-    from finn.analysis.fpgadataflow.res_estimation import res_estimation
     from qonnx.custom_op.registry import getCustomOp
 
-    try:
-        cycles, used = model.analysis(exp_cycles_per_layer), res_estimation(model, board.fpga_part)
-    except Exception as error:
-        raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
     found = []
-    for node in model.graph.node:
-        op, r = getCustomOp(node), used[node.name]
-        known = op.get_nodeattr_types()
-        types = {name: str(op.get_nodeattr(name)) for name in known if name.lower().endswith(("datatype", "_dtype"))}
-        found.append(
-            BuiltNode(
-                node.name,
-                node.op_type,
-                int(cycles[node.name]),
-                Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
-                {name: op.get_nodeattr(name) for name in FOLDING_ATTRIBUTES if name in known},
-                {name: kind for name, kind in types.items() if kind},
-            )
-        )
+    for node, estimate in zip(model.graph.node, estimated_nodes(model, board, {}), strict=True):
+        op = getCustomOp(node)
+        names = [name for name in op.get_nodeattr_types() if name.lower().endswith(("datatype", "_dtype"))]
+        types = {name: str(op.get_nodeattr(name)) for name in names}
+        found.append(BuiltNode(**vars(estimate), types={name: kind for name, kind in types.items() if kind}))
     return tuple(found)
 
 
@@ -278,23 +259,3 @@ def _held_pixels(model: Any, stream: str) -> int:
             windows.append({name: op.get_nodeattr(name) for name in ("ConvKernelDim", "IFMDim", "Stride")})
         stream = node.output[0]
     return held_by(windows)
-
-
-def differences(built: Sequence[BuiltNode], estimated: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where a checkpoint's own estimate is not the one that a policy came with; a line each.
-
-    Args:
-        built: nodes of the checkpoint.
-        estimated: nodes of the estimate in `policy.json`.
-    """
-    there = {str(n["node"]): n for n in estimated}
-    found = [f"node {name} is not in the graph" for name in sorted(set(there) - {n.node for n in built})]
-    for n in built:
-        other = there.get(n.node)
-        if other is None:
-            found.append(f"node {n.node} is not in the estimate")
-            continue
-        here = {"op_type": n.op_type, "cycles": n.cycles, **asdict(n.resources), "folding": json.loads(json.dumps(n.folding))}
-        told = {"op_type": other["op_type"], "cycles": other["cycles"], **other["resources"], "folding": other["folding"]}
-        found += [f"{n.node}: {key} is {here[key]}, estimated {told[key]}" for key in here if here[key] != told[key]]
-    return found

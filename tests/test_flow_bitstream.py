@@ -560,7 +560,7 @@ def test_another_estimate_than_what_is_built_is_refused(
     document["estimate"]["nodes"][1]["cycles"] += 1
     run = changed_run(run_dir, tmp_path / "made", estimate=document["estimate"])
     said = complaint("--run", run, "--out", unfinished)
-    assert "is not what was estimated: Thresholding_rtl_0: cycles is" in said
+    assert "is not what was estimated: Thresholding_rtl_0 cycles:" in said
 
 
 def test_a_network_that_is_not_the_trained_one_is_not_built(run_dir: Path, tmp_path: Path, complaint: Complaint) -> None:

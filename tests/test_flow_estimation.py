@@ -68,8 +68,8 @@ class TestDifferences:
 
     def test_each_is_named(self) -> None:
         assert differences(self.estimate(lut=6.0), self.estimate()) == [
-            "MVAU_0 resources: Resources(lut=6.0, ff=0, bram18=0, dsp=0) in the tables, "
+            "MVAU_0 resources: Resources(lut=6.0, ff=0, bram18=0, dsp=0) in the estimate, "
             "Resources(lut=5.0, ff=0, bram18=0, dsp=0) in FINN's flow"
         ]
-        assert differences(self.estimate(SIMD=3), self.estimate(SIMD=1)) == ["MVAU_0 SIMD: 3 in the tables, 1 in FINN's flow"]
-        assert differences(Estimate((), 1.0, ""), self.estimate()) == ["0 nodes in the tables, 1 in FINN's flow"]
+        assert differences(self.estimate(SIMD=3), self.estimate(SIMD=1)) == ["MVAU_0 SIMD: 3 in the estimate, 1 in FINN's flow"]
+        assert differences(Estimate((), 1.0, ""), self.estimate()) == ["0 nodes in the estimate, 1 in FINN's flow"]

@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import set_random_seed
 from flow.env import BitwidthEnv
 from flow.errors import ConstraintError, PolicyError, SettingsError
 from flow.searchers import SEARCHERS, DDPGSearcher, RandomSearcher, Searcher, check_searcher
+from flow.searchers.walks import truncated_normal
 from models.policy import BitPolicy, LayerBits
 from tests.flow_fakes import decisions, made_up_accuracy, meets_constraint, policy_of
 
@@ -118,7 +119,7 @@ def test_ddpg_learns() -> None:
 
 def test_draws_stay_in_range_without_heaping_up_at_the_ends() -> None:
     searcher = DDPGSearcher(decisions(), 0)
-    draws = np.array([searcher._truncated_normal(np.array([0.9, -1.0]), 0.5) for _ in range(500)])
+    draws = np.array([truncated_normal(searcher._rng, np.array([0.9, -1.0]), 0.5) for _ in range(500)])
     assert np.abs(draws).max() < 1
     assert draws[:, 0].mean() < 0.9
     assert draws[:, 1].mean() > -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.board import Resources
 from boards.registry import BOARDS
 from flow.build_source import BuildSource, source_of_policy
 from hls.build_plan import STEPS_WITH_TOOLS, STEPS_WITHOUT_TOOLS, planned_board
+from hls.equality import differences
 from hls.errors import BuildError, FoldingError, GraphError
 from hls.finn_backend import quiet
-from hls.finn_build import BuiltNode, Checkpoint, Stream, differences, finn_parts, image_of, prepare
+from hls.finn_build import Checkpoint, Stream, finn_parts, image_of, prepare
 from hls.finn_execution import answers
 from hls.finn_operators import finn_steps
 from hls.finn_xnor import hold_every_count
@@ -40,8 +39,7 @@ def made(source: BuildSource, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def test_what_is_built_is_what_was_estimated(source: BuildSource, made: tuple[Checkpoint, Path]) -> None:
     assert source.estimate is not None
-    estimated = json.loads(json.dumps(source.estimate.to_dict()))["nodes"]
-    assert differences(made[0].nodes, estimated) == []
+    assert differences(source.estimate, made[0].estimate(BOARD.clock_mhz)) == []
     assert source.estimate.implementations == BUILT
     assert (made[0].reads, made[0].hands_on) == (Stream((1, 784), "INT8"), Stream((1, 10), "FLOAT32"))
 
@@ -169,15 +167,6 @@ def test_a_branch_that_waits_gets_the_depth_for_it(tmp_path: Path) -> None:
         long, short = sorted(op.get_nodeattr("outFIFODepths"))
         assert long == 32
         assert short > 32 * 3 * 3
-
-
-def test_differences_are_told() -> None:
-    node = BuiltNode("a", "MVAU_hls", 5, Resources(lut=3.0), {"PE": 1}, {})
-    told = {"node": "a", "op_type": "MVAU_hls", "cycles": 6, "resources": {"lut": 3.0, "ff": 0, "bram18": 0, "dsp": 0}}
-    assert differences([node], [{**told, "folding": {"PE": 2}}]) == [
-        "a: cycles is 5, estimated 6", "a: folding is {'PE': 1}, estimated {'PE': 2}",
-    ]  # fmt: skip
-    assert differences([node], [{**told, "node": "b"}]) == ["node b is not in the graph", "node a is not in the estimate"]
 
 
 def test_steps_are_finns_own_in_finns_order() -> None:

@@ -1,11 +1,14 @@
 """In place of pynq: an accelerator of two DMA engines that answers by a table, for the real driver to be run against.
 
 The table is an .npz file, named by FAKE_ACCELERATOR: `inputs` and `outputs`, packed, a row a frame. With FAKE_HANGS in the
-environment the accelerator never finishes.
+environment the accelerator never finishes calls of that many frames or more. FAKE_RAILS are rails and what they measure, in W,
+as JSON; FAKE_NO_DEVICE and FAKE_NO_ROOT are what they say.
 """
 
+import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -27,6 +30,11 @@ def allocate(shape, dtype, cacheable, target):
     buffer.device_address = 4096 * (1 + len(MEMORY))
     MEMORY[buffer.device_address] = {"device": np.zeros(shape, dtype)}
     return buffer
+
+
+def get_rails():
+    told = json.loads(os.environ.get("FAKE_RAILS", "{}"))
+    return {name: SimpleNamespace(power=None if w is None else SimpleNamespace(value=w)) for name, w in told.items()}
 
 
 class Engine:
@@ -52,10 +60,24 @@ class PL:
         LOG.append("reset")
 
 
+class _Devices(type):
+    @property
+    def active_device(cls):
+        if "FAKE_NO_DEVICE" in os.environ:
+            raise RuntimeError("No Devices Found")
+        return SimpleNamespace(name="edge")
+
+
+class Device(metaclass=_Devices):
+    pass
+
+
 class Overlay:
     def __init__(self, bitfile_name, download=True, device=None):
-        assert LOG == ["reset"], "PL.reset() comes before the overlay"
+        assert LOG.pop() == "reset", "PL.reset() comes before the overlay"
         assert Path(bitfile_name).exists()
+        if "FAKE_NO_ROOT" in os.environ:
+            raise OSError("Root permissions required.")
         print("pynq prints this on standard output")
         with np.load(os.environ["FAKE_ACCELERATOR"]) as table:
             self.answer = {bytes(i.tobytes()): o for i, o in zip(table["inputs"], table["outputs"], strict=True)}
@@ -67,10 +89,11 @@ class Overlay:
     def _run(self):
         frames = MEMORY[self.idma0.registers[0x10]]["device"]
         out = MEMORY[self.odma0.registers[0x10]]["device"]
-        for i in range(self.idma0.registers[0x1C]):
+        n = self.idma0.registers[0x1C]
+        for i in range(n):
             out[i] = self.answer.get(frames[i].tobytes(), self.silence)
         self.idma0.registers[0x00] = 0x6
-        self.odma0.registers[0x00] = 0x4 if "FAKE_HANGS" in os.environ else 0x6
+        self.odma0.registers[0x00] = 0x4 if n >= int(os.environ.get("FAKE_HANGS", 1 << 30)) else 0x6
 
 
 class Bitstream:

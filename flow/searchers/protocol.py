@@ -1,0 +1,34 @@
+"""What a searcher is: `Searcher`."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from models.policy import BitPolicy
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """Proposes policies and is told their rewards, one after the other.
+
+    A searcher with the same seed that was told the same rewards proposes the same policies; that is
+    how an interrupted search goes on. Every proposed policy can meet the constraint. A class of one's own
+    takes the `flow.decision.Decisions` and a seed; `SEARCHER=package.module:Class` names it.
+    """
+
+    def ask(self) -> BitPolicy:
+        """The next policy to evaluate."""
+        ...
+
+    def tell(self, policy: BitPolicy, reward: float) -> None:
+        """Learn from the reward of a policy, proposed by this searcher or not; NaN for one that could not be evaluated."""
+        ...
+
+
+@runtime_checkable
+class Shortlisting(Protocol):
+    """A searcher that has an opinion on which of the policies it was told of are truly the best."""
+
+    def shortlist(self, n: int) -> list[BitPolicy]:
+        """At most `n` of the policies told, the best first, noise in their rewards allowed for."""
+        ...
