@@ -47,6 +47,7 @@ PYTHON = (3, 10)  # that finn-plus-driver is written for
 LOCK = "bitloop-fpga.lock"  # in the folder for temporary files; held while the FPGA is used
 FRAMES_AT_ONCE = 1000  # of a test set, or of --infer
 POWER_S = 2.0  # that rails are watched for
+LOAD_S = 240.0  # to load a bitfile and its weights; pynq reads a .hwh file for half a minute on a slow board
 # Parts by the names that PYNQ's images give their boards, without speed grade (finn.util.basic.pynq_part_map)
 PARTS = {
     "pynqz1": "xc7z020clg400", "pynqz2": "xc7z020clg400", "ultra96": "xczu3eg-sbva484", "ultra96v2": "xczu3eg-sbva484",
@@ -363,7 +364,7 @@ def check_board(manifest: dict[str, Any], device: Any) -> None:
     part = getattr(device, "fpga_part", None) or PARTS.get("".join(c for c in board.lower() if c.isalnum()))
     if part and _without_grade(part) != _without_grade(wanted):
         raise RefusalError(
-            f"the package is for a {manifest['board']['title']} ({wanted}), this is a {board} with a {part}; build for this board"
+            f"the package is for a {manifest['board']['title']} ({wanted}), this is a {board} with a {part}; build for that one"
         )
 
 
@@ -460,6 +461,7 @@ def load(package: Path, manifest: dict[str, Any]) -> Any:
 
     Raises:
         RefusalError: the driver is not the package's own, or these are not root's rights.
+        HangError: it takes longer than `LOAD_S`.
     """
     from pynq import PL
 
@@ -473,7 +475,8 @@ def load(package: Path, manifest: dict[str, Any]) -> Any:
     told["runtime_weight_dir"] = str((package / manifest["settings"]).parent / "runtime_weights")
     driver = finn_plus_driver.get_driver_class(told["driver_type"])
     try:
-        return driver(str(package / manifest["bitfile"]), **{**told, "batch_size": 1})
+        with _no_longer_than(LOAD_S, 0, "loading"):  # of weights that are written by the driver, a first frame runs
+            return driver(str(package / manifest["bitfile"]), **{**told, "batch_size": 1})
     except OSError as error:
         if "root permissions" in str(error).lower():  # pynq's words (pl_server/embedded_device.py)
             raise RefusalError("the FPGA's registers need root's rights; run it with sudo") from error
@@ -563,7 +566,7 @@ def driver_report(accelerator: Any, batch_size: int, timeout_s: float) -> dict[s
 def counters(accelerator: Any, fps: float, timeout_s: float) -> tuple[dict[str, Any] | None, str]:
     """What an instrumented build counts by itself, over at least 1 s and some 100 frames; or why it counts nothing."""
     runtime_s = min(30, max(1, math.ceil(100 / fps)))
-    with tempfile.TemporaryDirectory() as folder, _no_longer_than(timeout_s + runtime_s, 0):
+    with tempfile.TemporaryDirectory() as folder, _no_longer_than(timeout_s + runtime_s, 0, "counting"):
         accelerator.experiment_instrumentation(runtime=runtime_s, report_dir=folder)
         raw = json.loads(Path(folder, "report_experiment_instrumentation.json").read_text(encoding="utf-8"))
         accelerator.stop_accelerator()
@@ -610,19 +613,21 @@ def power(accelerator: Any, title: str, timeout_s: float) -> tuple[dict[str, Any
 
 
 @contextlib.contextmanager
-def _no_longer_than(timeout_s: float, n_frames: int) -> Iterator[None]:
+def _no_longer_than(timeout_s: float, n_frames: int, what: str = "") -> Iterator[None]:
     """Ends a call of the accelerator that takes longer: the driver waits for its DMA engine for ever.
 
     Args:
         timeout_s: for the call, and as much again for every 100 frames.
         n_frames: of the call.
+        what: is done, where it is not so many frames.
     """
     limit_s = timeout_s * (1 + n_frames / 100)
+    what = what or f"{n_frames} frames"
 
     def hang(number: int, frame: FrameType | None) -> None:
         raise HangError(
-            f"the accelerator did not finish {n_frames} frames within {limit_s:g} s; mostly bitfile and settings do not belong "
-            "together, and --timeout gives a slow one longer"
+            f"the accelerator did not finish {what} within {limit_s:g} s; mostly bitfile and settings do not belong together, and "
+            "--timeout gives a slow one longer"
         )
 
     before = signal.signal(signal.SIGALRM, hang)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from boards import card, on_device
 from boards.answers import Facts, answer_of, facts_of, measurement_of
-from boards.errors import BoardError, BoardTimeoutError, LoginError, NoSpaceError, RefusedError, UnreachableError
+from boards.errors import (
+    BoardError,
+    BoardTimeoutError,
+    ConnectionLostError,
+    LoginError,
+    NoSpaceError,
+    RefusedError,
+    UnreachableError,
+)
 from boards.measurement import Measurement
 from boards.package import Package, Stream
 from boards.readiness import board_named, readiness
@@ -85,6 +93,8 @@ class PynqRunner:
                     return [*lines, *(_without_root(line, error) for line in readiness(facts, self.simulated))]
             except NoSpaceError as error:
                 return [*lines, Readiness("card space", "none", str(error))]
+            except (ConnectionLostError, BoardTimeoutError) as error:
+                return [Readiness("connection", "breaks off", str(error))]
             except BoardError as error:
                 return [*lines, Readiness("python", "does not run what bitloop brings", str(error))]
             return [*lines, *readiness(facts, self.simulated)]
@@ -223,8 +233,8 @@ class PynqRunner:
             )
         if self.simulated and not package.manifest.simulated:
             raise RefusedError(
-                f"{name} is for a real board, and no simulation runs its bitfile; make measure RUN=… HOST=simulated makes one that "
-                "can be simulated"
+                f"{name} is for a real board, and no simulation runs its bitfile; make measure RUN=… HOST=simulated makes one "
+                "that can be simulated"
             )
 
     def _check_board(self, package: Package, facts: Facts) -> None:
@@ -238,8 +248,8 @@ class PynqRunner:
                 fits = known.name == wanted.name
         if not fits:
             raise RefusedError(
-                f"{package.manifest.name} is for a {wanted.title} ({wanted.fpga_part}), and {self.host} is a {facts.board}; build it "
-                "for that board, or give another HOST"
+                f"{package.manifest.name} is for a {wanted.title} ({wanted.fpga_part}), and {self.host} is a {facts.board}; "
+                "build it for that board, or give another HOST"
             )
 
 

@@ -39,9 +39,18 @@ def put_in_place(sftp: Any, part: PurePosixPath, target: PurePosixPath) -> None:
 
 
 def make_folder(sftp: Any, folder: PurePosixPath) -> None:
-    """Make a folder and those above it, where they are not there."""
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        BoardError: a file is in the way.
+    """
     for path in (*reversed(folder.parents), folder):
-        if path.name and not _is_there(sftp, path):
+        if not path.name:
+            continue
+        try:
+            if not stat.S_ISDIR(sftp.stat(str(path)).st_mode):
+                raise BoardError(f"{path} on the board is a file, and a folder is wanted there; move it away")
+        except FileNotFoundError:
             sftp.mkdir(str(path), 0o755)
 
 
@@ -80,11 +89,3 @@ def get(sftp: Any, source: PurePosixPath, target: Path, where: str) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _is_there(sftp: Any, path: PurePosixPath) -> bool:
-    try:
-        sftp.stat(str(path))
-    except FileNotFoundError:
-        return False
-    return True

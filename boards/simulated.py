@@ -44,7 +44,8 @@ class SimulatedTransport:
 
     def __init__(self, host: str, state: Path, board: Board, interpreter: Path) -> None:
         self._host, self._options = host, parse_options(host)
-        self._state, self._board, self._interpreter = state.resolve(), board, interpreter
+        # absolute and no more: a virtual environment's Python is a link, and what it links to is another one
+        self._state, self._board, self._interpreter = state.absolute(), board, interpreter.absolute()
         self._is_open = False
         self._n_done = 0
 
@@ -170,7 +171,7 @@ class SimulatedTransport:
         elif command[0] not in ("python", "python3"):
             raise BoardError(f"{self._host} has no program {command[0]}; the simulated board has python3 alone")
         if not self._is_open:
-            raise self._lost(title)
+            raise ConnectionLostError(f"there is no connection to {self._host} any more; begin {title} again")
         self._n_done += 1
         return title, self._n_done in (self._options.way.get("drop_connection"), self._options.way.get("reboot"))
 

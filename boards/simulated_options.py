@@ -121,4 +121,6 @@ def parse_options(host: str) -> Options:
             group[name] = option.read(text) if equals else option.alone
         except ValueError:
             raise BoardError(f"HOST={host}: {name} is {text!r}; {option.wanted} is wanted") from None
+    if "full_card" in found.way:  # which what runs on the board sees, too
+        found.faults["full_card"] = found.way["full_card"]
     return found

@@ -126,8 +126,8 @@ class SshTransport:
             NoSpaceError, ConnectionLostError: as there.
             BoardError: something in the source is no plain file, or the board does not take it.
         """
-        load, part = load_of(source), part_of(target)
         check_target(target)
+        load, part = load_of(source), part_of(target)
         with self._files(f"copying {target}") as client:
             sftp.make_folder(client, target.parent)
             sftp.remove(client, part)
@@ -242,7 +242,7 @@ class SshTransport:
         """The connection, which must be there."""
         transport = self._client.get_transport() if self._client is not None else None
         if transport is None or not transport.is_active():
-            raise self._lost(title)
+            raise ConnectionLostError(f"there is no connection to {self._host} any more; begin {title} again")
         return transport
 
     @contextlib.contextmanager

@@ -111,8 +111,8 @@ def _login_error(a: Address, error: BaseException, by_keys: bool, client: parami
     if isinstance(error, paramiko.PasswordRequiredException):
         return LoginError(f"the key for {a} is locked by a passphrase; unlock it by ssh-add, and try again")
     transport = client.get_transport()
-    is_in = transport is not None and transport.is_active()
-    no_key = by_keys and is_in and isinstance(error, paramiko.SSHException)  # none at all, or one that cannot be read
+    is_known = transport is not None and transport.is_active() and transport.initial_kex_done
+    no_key = by_keys and is_known and isinstance(error, paramiko.SSHException)  # none at all, or one that cannot be read
     if not (no_key or isinstance(error, paramiko.AuthenticationException)):
         return None
     if by_keys:

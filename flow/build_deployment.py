@@ -73,7 +73,8 @@ def write_simulated(directory: BuildDirectory, source: BuildSource, checkpoint: 
     folder = directory / SIMULATED
     with contextlib.suppress(PackageError):
         there = read_package(folder)
-        if (there.manifest.plan, there.manifest.tools) == (directory.plan.digest, SIMULATED_BY):
+        by = (there.manifest.plan, there.manifest.tools, there.manifest.files["on_device.py"])
+        if by == (directory.plan.digest, SIMULATED_BY, sha256(Path(boards.on_device.__file__))):
             return there
     with tempfile.TemporaryDirectory(prefix="bitloop-simulated-") as made:
         found = simulate_bitfile(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from boards.simulated_options import SIMULATED, is_simulated
 from flow.cli_options import (
     MEASUREMENTS,
     BoardName,
@@ -28,7 +29,6 @@ from flow.cli_options import (
 )
 from flow.interruption import ctrl_c
 
-SIMULATED = "simulated"
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
 
 board_app = typer.Typer(add_completion=False, rich_markup_mode=None, help="What there is to know of a board.")
@@ -154,7 +154,7 @@ def measure(
         else:
             assert run is not None
             source = source_of_policy(run / "policy.json")
-            if host.startswith(SIMULATED):
+            if is_simulated(host):
                 what = build_simulated(source, out, images, listener, instrumented)
             else:
                 what = measuring.package_of(out or default_directory(source))
@@ -180,7 +180,7 @@ def calibrate(
     from flow import calibration
     from flow.errors import SettingsError
 
-    if host is not None and not host.startswith(SIMULATED):
+    if host is not None and not is_simulated(host):
         raise SettingsError(f"HOST={host} is no simulated board; real boards of one name are calibrated together: leave it out")
     store = boards.measurements.Measurements(measurements)
     made = calibration.calibrate(store, get_board(board).name, host, out)

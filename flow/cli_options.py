@@ -32,7 +32,7 @@ Measurements = Annotated[Path, typer.Option(help="where measurements are kept, a
 Host = Annotated[
     str,
     typer.Option(
-        help="user@address[:port] of a board with a PYNQ image, or simulated[:fault,…] (docs/measuring.md), as it is unless given"
+        help="user@address[:port] of a board with a PYNQ image, or simulated[:fault,…], the default (docs/measuring.md)"
     ),
 ]
 Calibration = Annotated[

@@ -16,12 +16,12 @@ from boards.pynq_runner import PynqRunner
 from boards.registry import get_board
 from boards.runner import Effort, Readiness, Runner
 from boards.simulated import SimulatedTransport
+from boards.simulated_options import is_simulated
 from boards.ssh import SshTransport
 from boards.transport import Transport
 from flow.config import board_password
 from flow.errors import LoginError, SettingsError
 
-SIMULATED = "simulated"
 STATE = Path(".simulated-board")
 INTERPRETER = Path(".venv-board/bin/python")
 
@@ -43,7 +43,7 @@ def connect(host: str, board: str, accept_host_key: bool = False, interpreter: P
     if not host:
         raise SettingsError("HOST is empty; user@address of a board, or simulated, is wanted")
     transport: Transport
-    if host.startswith(SIMULATED):
+    if is_simulated(host):
         found = get_board(board)
         state = STATE / f"{found.name}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
         transport = SimulatedTransport(host, state, found, interpreter or INTERPRETER)

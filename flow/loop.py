@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from boards.measurements import Measurements
 from boards.package import Package
 from boards.registry import get_board
 from boards.runner import Effort, Runner
+from boards.simulated_options import is_simulated
 from flow.bitstream import build, build_simulated
 from flow.build_source import source_of_policy
 from flow.calibration import calibrate, read_calibration
@@ -24,11 +26,12 @@ from flow.config import SearchSettings
 from flow.constraint import Constraint
 from flow.errors import RunDirectoryError, SettingsError
 from flow.measuring import measure
-from flow.pipeline import search
+from flow.pipeline import PRETRAINED, search
 from flow.progress import Listener
 from flow.run_directory import write_json, write_text
 from flow.store import TrialStore
 from flow.trial import Trial
+from models.files import whole_file
 from models.registry import get_model
 
 STATE, FORMAT, TABLE = "loop.json", 1, "loop.md"
@@ -161,6 +164,7 @@ class Loop:
         before = self._calibration(number - 1)
         run = self.path / f"round-{number}"
         told = {"run_dir": run, "calibration": str(before) if number > 1 else self.settings.calibration}
+        self._hand_on_weights(run)
         outcome = search(self.settings.model_copy(update=told), listener, self._earlier(number))
         source = source_of_policy(run / "policy.json")
         with connect() as runner:
@@ -182,6 +186,14 @@ class Loop:
             holds=fps >= self.constraint.min_fps,
             package=package.sha256,
         )
+
+    def _hand_on_weights(self, run: Path) -> None:
+        """Give a round the float weights that the first one pretrained, if it did."""
+        own, first = run / PRETRAINED, self.path / "round-1" / PRETRAINED
+        if first.exists() and not own.exists():
+            run.mkdir(exist_ok=True)
+            with whole_file(own) as part:
+                shutil.copyfile(first, part)
 
     def _calibration(self, number: int) -> Path:
         """The calibration that a round leaves."""
@@ -222,7 +234,7 @@ class Loop:
 
     def document(self) -> str:
         """The content of `loop.md`."""
-        simulated = self.host.startswith("simulated")
+        simulated = is_simulated(self.host)
         where = f"the simulated {self.board.title} ({self.host}), which is no board" if simulated else f"{self.host}"
         head = ["round", "policy", "calibration", "accuracy", "estimated fps", "predicted fps", f"fps on {where}", ""]
         rows = [

@@ -27,6 +27,7 @@ from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial, best_trial
 from hls.calibrate import Calibration
+from hls.types import Estimate
 from models.convergence import Converged, Effort
 from models.data import SearchSplits, Splits, load_splits
 from models.device import prepare_process, resolve_device
@@ -44,6 +45,7 @@ from models.weights import (
 )
 
 UNIFORM_BITS = (8, 4, 2)
+PRETRAINED = "pretrained.pt"
 
 
 def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listener) -> Splits:
@@ -158,11 +160,11 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
     run.check(identity)
 
     seen = splits.for_search()
-    weights = find_weights(model, seen, run / "pretrained.pt", settings.seed)
+    weights = find_weights(model, seen, run / PRETRAINED, settings.seed)
     if weights is None:
         listener.note(f"no pretrained weights of {model.name} on {splits.dataset}; pretraining them, once for this run")
         check_before_pretraining(untrained(model, seen, settings.seed), seen, constraint, settings.top_k_of(model), calibration)
-        weights = _pretrain(model, seen, settings, run / "pretrained.pt", listener)
+        weights = _pretrain(model, seen, settings, run / PRETRAINED, listener)
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
@@ -271,7 +273,14 @@ def _uniform_results(evaluator: Evaluator, listener: Listener) -> tuple[UniformR
 def _finish(
     settings: SearchSettings, run: RunDirectory, splits: Splits, evaluator: Evaluator, found: Outcome, listener: Listener
 ) -> Outcome:
-    """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down."""
+    """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down.
+
+    Where all that was done, by an earlier call with the same best trial, it is not done again.
+    """
+    done = _finished(settings, run, found)
+    if done is not None:
+        listener.note(f"nothing is left to do: {run / 'policy.json'} is of this trial, and finally retrained")
+        return done
     uniform = _uniform_results(evaluator, listener)
     policy = found.best.policy
     effort = evaluator.final_effort(settings.final_images)
@@ -287,6 +296,25 @@ def _finish(
     write_text(run / "summary.md", summary(done))
     _checkpoint(run, policy).unlink(missing_ok=True)
     return done
+
+
+def _finished(settings: SearchSettings, run: RunDirectory, found: Outcome) -> Outcome | None:
+    """What an earlier call left of the same search, if it came to its end."""
+    left = ("summary.md", "model.onnx", "golden.npz", "weights.pt")
+    if not _holds(run / "policy.json", found.best) or not all((run / name).is_file() for name in left):
+        return None
+    document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
+    try:
+        wanted = (found.best.policy.digest, found.n_trials, settings.final_images)
+        if (document["policy_digest"], document["n_trials"], document["final_images"]) != wanted:
+            return None
+        scores, estimate = document["accuracy"], Estimate.from_dict(document["estimate"])
+        if scores["final_test"] is None:
+            return None
+        search_accuracy, test_accuracy = float(scores["final_search"]), float(scores["final_test"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return replace(found, estimate=estimate, search_accuracy=search_accuracy, test_accuracy=test_accuracy)
 
 
 def _checkpoint(run: RunDirectory, policy: BitPolicy) -> Path:
@@ -329,9 +357,9 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     model = get_model(settings.model)
     model.check_dataset(settings.dataset)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
-    weights = find_weights(model, splits.for_search(), run / "pretrained.pt", settings.seed)
+    weights = find_weights(model, splits.for_search(), run / PRETRAINED, settings.seed)
     if weights is None:
-        own = run / "pretrained.pt"
+        own = run / PRETRAINED
         raise RunDirectoryError(f"{own} is not there, and no weights of {model.name} ship; run make search again")
     constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
     device = resolve_device(settings.device)

@@ -25,6 +25,7 @@ from models.policy import MAX_BITS, BitPolicy, LayerBits
 from models.spec import LayerSpec
 
 Floats = NDArray[np.float64]
+SLACK = 1e-9  # of budgets, for rounding
 Vectors = NDArray[np.integer]
 """Policies (n, n_decisions) as bits alone: weights and activation of the first layer, of the second, …"""
 
@@ -77,42 +78,51 @@ class BudgetBounds:
         self.budgets = budgets
         macs = np.array([s.n_macs for s in specs], float)
         params = np.array([s.n_params for s in specs], float)
-        self._macs, self._params = macs / (MAX_BITS**2 * macs.sum()), params / (MAX_BITS * params.sum())
+        self._macs = (macs / (MAX_BITS**2 * macs.sum())).tolist()
+        self._params = (params / (MAX_BITS * params.sum())).tolist()
+        self._columns = [np.array([(b.weight, b.act or 0) for b in of], float).T for of in self.tables.allowed]
         self._fewest = [min(a) for a in self.tables.allowed]
         reads = [MAX_BITS, *(b.act or 0 for b in self._fewest[:-1])]
         fewest = np.array([b.weight for b in self._fewest])
         # of the layers from each on, if each before takes the fewest bits: of the next one what it reads may be more
-        self._operations_from = np.append(np.cumsum((self._macs * fewest * reads)[::-1])[::-1], 0.0)
-        self._memory_from = np.append(np.cumsum((self._params * fewest)[::-1])[::-1], 0.0)
+        self._operations_from = np.append(np.cumsum((np.array(self._macs) * fewest * reads)[::-1])[::-1], 0.0).tolist()
+        self._memory_from = np.append(np.cumsum((np.array(self._params) * fewest)[::-1])[::-1], 0.0).tolist()
 
     def used(self, vectors: Vectors) -> Floats:
         """What whole policies (n, n_decisions) take: (n, 2) shares of operations and memory at 8 bits."""
         weights = vectors[:, 0::2].astype(float)
         reads = np.concatenate([np.full((len(vectors), 1), MAX_BITS), vectors[:, 1::2]], axis=1)[:, : weights.shape[1]]
-        return np.stack([(weights * reads) @ self._macs, weights @ self._params], axis=1)
+        return np.stack([(weights * reads) @ np.array(self._macs), weights @ np.array(self._params)], axis=1)
 
-    def _at_least(self, prefix: Sequence[LayerBits]) -> tuple[float, float]:
-        """Operations and memory of a prefix with the fewest bits behind it."""
+    def _used_by(self, prefix: Sequence[LayerBits]) -> tuple[float, float, int]:
+        """Operations and memory of a prefix, and the bits of what the layer behind it reads."""
         operations, memory, reads = 0.0, 0.0, MAX_BITS
         for i, bits in enumerate(prefix):
             operations += self._macs[i] * bits.weight * reads
             memory += self._params[i] * bits.weight
             reads = bits.act or 0
-        n = len(prefix)
-        if n < len(self._fewest):
-            operations += self._macs[n] * self._fewest[n].weight * reads
-        return operations + self._operations_from[min(n + 1, len(self._fewest))], memory + self._memory_from[n]
-
-    def _fits(self, operations: float, memory: float) -> bool:
-        return operations <= self.budgets.operations + 1e-9 and memory <= self.budgets.memory + 1e-9
+        return operations, memory, reads
 
     def feasible_bits(self, prefix: Sequence[LayerBits] = ()) -> tuple[LayerBits, ...]:
         """See `hls.reach.Reach.feasible_bits`."""
-        return tuple(b for b in self.tables.allowed[len(prefix)] if self._fits(*self._at_least((*prefix, b))))
+        n = len(prefix)
+        before, memory_before, reads = self._used_by(prefix)
+        weights, acts = self._columns[n]
+        operations = before + self._macs[n] * reads * weights + self._operations_from[min(n + 2, len(self._fewest))]
+        if n + 1 < len(self._fewest):
+            operations = operations + self._macs[n + 1] * self._fewest[n + 1].weight * acts
+        memory = memory_before + self._params[n] * weights + self._memory_from[n + 1]
+        fits = (operations <= self.budgets.operations + SLACK) & (memory <= self.budgets.memory + SLACK)
+        return tuple(b for b, fit in zip(self.tables.allowed[n], fits.tolist(), strict=True) if fit)
 
     def leeway(self, prefix: Sequence[LayerBits] = ()) -> Leeway:
         """See `hls.reach.Reach.leeway`: operations stand in for LUT, memory for block RAM; there are no DSP slices."""
-        operations, memory = self._at_least(prefix)
+        operations, memory, reads = self._used_by(prefix)
+        n = len(prefix)
+        if n < len(self._fewest):
+            operations += self._macs[n] * self._fewest[n].weight * reads
+        operations += self._operations_from[min(n + 1, len(self._fewest))]
+        memory += self._memory_from[n]
         left = 1 - operations / self.budgets.operations, 1 - memory / self.budgets.memory
         return Leeway(max(left[0], 0.0), max(left[1], 0.0), 0.0)
 

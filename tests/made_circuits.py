@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ from numpy.typing import NDArray
 
 import boards.on_device
 from boards.bitfile import simulated_configuration, write_bitfile
+from boards.board import Board
 from boards.driver_bundle import collect_driver
-from boards.package import Package, Stream, write_package
+from boards.package import BoardFacts, Package, write_package
+from boards.pynq_z2 import PYNQ_Z2
 from boards.simulated_board.hwh import hwh
-from tests.made_packages import N_CLASSES, PART, SHAPE, manifest, settings, sources
+from tests.made_packages import N_CLASSES, SHAPE, manifest, settings, sources
 
-INTERVAL, LATENCY = 20_000, 50_000  # cycles: 0.2 and 0.5 ms at 100 MHz
-STEM = "made-0123"
+INTERVAL_CYCLES, LATENCY_CYCLES = 1000, 3000
+INTERPRETER = Path(os.environ.get("BITLOOP_BOARD_PYTHON", Path(__file__).parents[1] / ".venv-board" / "bin" / "python"))
+NO_INTERPRETER = "the simulated board's Python is not there: make simulated-board"
 
 
-def answers(frames: NDArray[Any], scale: float = 0.25) -> NDArray[np.float32]:
+def answers(given: NDArray[Any]) -> NDArray[np.float32]:
     """What the accelerator makes of frames."""
-    return (scale * (frames.reshape(len(frames), -1).astype(np.int64) @ weights())).astype(np.float32)
+    return (0.25 * (given.reshape(len(given), -1).astype(np.int64) @ weights())).astype(np.float32)
 
 
 def weights() -> NDArray[np.int64]:
@@ -37,7 +41,7 @@ def frames(n: int, seed: int = 0) -> NDArray[np.int8]:
 def circuit(instrumented: bool = False) -> bytes:
     n, classes = int(np.prod(SHAPE)), N_CLASSES
     document = {
-        "format": 1, "interval_cycles": INTERVAL, "latency_cycles": LATENCY, "instrumented": instrumented,
+        "format": 1, "interval_cycles": INTERVAL_CYCLES, "latency_cycles": LATENCY_CYCLES, "instrumented": instrumented,
         "reads": {"shape": [1, *SHAPE], "datatype": "INT8", "folded_shape": [1, n // 3, 3], "packed_shape": [1, n // 3, 3]},
         "hands_on": {
             "shape": [1, classes], "datatype": "FLOAT32", "folded_shape": [1, classes, 1], "packed_shape": [1, classes, 4]
@@ -54,16 +58,22 @@ def circuit(instrumented: bool = False) -> bytes:
     return target.getvalue()
 
 
-def simulated_package(folder: Path, instrumented: bool = False, part: str = PART, n_golden: int = 5, **changed: Any) -> Package:
-    """A package for the simulated board in `folder/package`, with the driver."""
+def simulated_package(
+    folder: Path, instrumented: bool = False, board: Board = PYNQ_Z2, n_golden: int = 5, wrong: bool = False, **changed: Any
+) -> Package:
+    """A package for the simulated board in `folder/package`, with the driver; `wrong` is one whose golden set is not right."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = sources(folder / "sources")
-    write_bitfile(files["made-0123.bit"], "made", part, simulated_configuration(circuit(instrumented)))
-    files["made-0123.hwh"].write_text(hwh(board="pynq-z2", fpga_part=part, clock_mhz=100.0, instrumented=instrumented))
+    write_bitfile(files["made-0123.bit"], "made", board.fpga_part, simulated_configuration(circuit(instrumented)))
+    described = hwh(board=board.name, fpga_part=board.fpga_part, clock_mhz=100.0, instrumented=instrumented)
+    files["made-0123.hwh"].write_text(described)
     told = settings(SHAPE, (N_CLASSES,))
     told["driver_information"]["driver_type"] = "FINNDMAInstrumentationOverlay" if instrumented else "FINNDMAOverlay"
     files["settings.json"].write_text(json.dumps(told))
-    np.savez(files["golden.npz"], inputs=frames(n_golden), outputs=answers(frames(n_golden)))
+    outputs = answers(frames(n_golden))
+    outputs[3 % n_golden, 7] += 2 * wrong
+    np.savez(files["golden.npz"], inputs=frames(n_golden), outputs=outputs)
     files |= {**collect_driver("1.6.1").files, "on_device.py": Path(boards.on_device.__file__)}
-    reads, hands_on = Stream(shape=(1, *SHAPE), datatype="INT8"), Stream(shape=(1, N_CLASSES), datatype="FLOAT32")
-    told_of = manifest(simulated=True, n_golden=n_golden, reads=reads, hands_on=hands_on, **changed)
+    facts = BoardFacts(name=board.name, title=board.title, fpga_part=board.fpga_part, family=board.family)
+    told_of = manifest(**{"simulated": True, "n_golden": n_golden, "board": facts, **changed})
     return write_package(folder / "package", told_of, files)

@@ -45,6 +45,7 @@ class Faults:
         busy: another program holds the FPGA.
         old_pynq, new_pynq: a version that pynq calls itself.
         slowdown: everything takes so many times as long.
+        full_card: bytes that the card has room for in all; it is the folder `home` beside `board.json`.
     """
 
     stuck_dma: bool | int = False
@@ -54,6 +55,7 @@ class Faults:
     old_pynq: str | None = None
     new_pynq: str | None = None
     slowdown: float = 1.0
+    full_card: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .board import BoardError, read_board
@@ -64,9 +66,21 @@ def launch(state: Path, program: Path, arguments: Sequence[str]) -> None:
         sys.exit(str(error))
     if board.faults.busy:
         _hold(temporary / LOCK)
+    if board.faults.full_card is not None:
+        _fill_card(state.resolve() / "home", board.faults.full_card)
     sys.argv = [str(program), *arguments]
     sys.path.insert(0, str(program.resolve().parent))
     runpy.run_path(str(program), run_name="__main__")
+
+
+def _fill_card(home: Path, room: int) -> None:
+    """Have the card say that it has room for so many bytes and no more."""
+
+    def disk_usage(_: Any) -> Any:
+        used = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+        return SimpleNamespace(total=room, used=used, free=max(0, room - used))
+
+    shutil.disk_usage = disk_usage  # type: ignore[assignment]
 
 
 def _hold(lock: Path) -> None:

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from flow.searchers.frontier import Frontier
 from flow.searchers.space import Floats, PolicySpace, Vector
+from models.policy import MAX_BITS
 
 MOST_MOVES = 20_000
+STEPS = (-2, -1, 1, 2)  # levels, of one decision or two
+TRADES = tuple(t for t in product((-1, 1), repeat=3) if abs(sum(t)) == 1)  # of three decisions, some up and some down
+N_GUESSED = 2000  # moves of which it is guessed whether they are feasible
 N_LOOKED_AT = 96  # moves of which the function itself is asked
 LIKELY = 0.0  # logarithm of the odds that a policy is feasible, from which on it is worth asking
 
@@ -31,44 +35,41 @@ class Climber:
     def __init__(self, space: PolicySpace, seed: int = 0) -> None:
         self._space = space
         self.frontier = Frontier(space)
-        self._levels = np.array([[*of, *(0,) * (8 - len(of))] for of in space.levels])  # (d, 8)
+        self._levels = np.array([[*of, *(0,) * (MAX_BITS - len(of))] for of in space.levels])  # (d, 8)
         self._most = np.array([len(of) - 1 for of in space.levels])
-        self._moves = self._all_moves(np.random.default_rng(seed))
+        self._decisions, self._steps = self._all_moves(np.random.default_rng(seed))
 
-    def _all_moves(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Steps of up to three decisions (n, d): a level or two of one or of two, one level of three."""
+    def _all_moves(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which decisions each move changes and by how many levels, both (n, 3); a change by nothing fills the rest."""
         free = [i for i, most in enumerate(self._most) if most]
-        found = [{i: d} for i in free for d in (-2, -1, 1, 2)]
-        found += [{i: a, j: b} for i, j in combinations(free, 2) for a, b in product((-2, -1, 1, 2), repeat=2) if a * b < 0]
-        threes = [d for d in product((-1, 1), repeat=3) if abs(sum(d)) == 1]
-        n_left = MOST_MOVES - len(found)
+        idle = (0, 0)
+        moves: list[tuple[tuple[int, int], ...]] = [((i, s), idle, idle) for i in free for s in STEPS]
+        moves += [((i, a), (j, b), idle) for i, j in combinations(free, 2) for a, b in product(STEPS, repeat=2) if a * b < 0]
         triples = list(combinations(free, 3))
-        if len(triples) * len(threes) > n_left:
-            triples = [triples[k] for k in sorted(rng.choice(len(triples), max(n_left, 0) // len(threes), replace=False))]
-        found += [dict(zip(at, d, strict=True)) for at in triples for d in threes]
-        moves = np.zeros((len(found), len(self._most)), np.int64)
-        for row, steps in zip(moves, found, strict=True):
-            row[list(steps)] = list(steps.values())
-        return moves
+        n_left = max(0, MOST_MOVES - len(moves)) // len(TRADES)
+        if len(triples) > n_left:
+            triples = [triples[k] for k in sorted(rng.choice(len(triples), n_left, replace=False))]
+        moves += [tuple(zip(at, steps, strict=True)) for at in triples for steps in TRADES]
+        table = np.array(moves, np.int64).reshape(-1, 3, 2)
+        return table[:, :, 0], table[:, :, 1]
 
     def _near(self, at: NDArray[np.int64], value: float, function: Callable[[object], Floats]) -> NDArray[np.int64]:
         """Levels of the policies (n, d) near one that promise most if effects add up, of those likely to be feasible."""
         d = len(at)
-        near = at + self._moves
-        legal = ((near >= 0) & (near <= self._most)).all(axis=1)
-        near, moves = near[legal], self._moves[legal]
-        singles = np.array([(i, s) for i in range(d) for s in (-2, -1, 1, 2) if 0 <= at[i] + s <= self._most[i]])
-        if not len(singles):
-            return near
+        singles = np.array([(i, s) for i in range(d) for s in STEPS if 0 <= at[i] + s <= self._most[i]]).reshape(-1, 2)
         each = np.repeat(at[None], len(singles), axis=0)
         each[np.arange(len(singles)), singles[:, 0]] += singles[:, 1]
-        effects = np.zeros((d, 5))
-        effects[singles[:, 0], singles[:, 1] + 2] = function(self._bits(each)) - value
-        promise = effects[np.arange(d), moves + 2].sum(axis=1)
+        effects = np.full((d, 5), -np.inf)  # of steps from -2 to 2; of those that lead to no bits there are
+        effects[:, 2] = 0.0
+        effects[singles[:, 0], singles[:, 1] + 2] = function(self._bits(each)) - value if len(singles) else 0.0
+        promise = effects[self._decisions, self._steps + 2].sum(axis=1)
+        top = np.argsort(-promise, kind="stable")[:N_GUESSED]
+        top = top[np.isfinite(promise[top])]
+        near = np.repeat(at[None], len(top), axis=0)
+        for k in range(3):  # in turn: an idle change stands for decision 0
+            near[np.arange(len(top)), self._decisions[top, k]] += self._steps[top, k]
         here = float(self.frontier.guess(self._bits(at[None]))[0])  # feasible, whatever is guessed of it
-        promise[self.frontier.guess(self._bits(near)) < min(LIKELY, here - 1)] = -np.inf
-        top = np.argsort(-promise, kind="stable")[:N_LOOKED_AT]
-        return near[top[np.isfinite(promise[top])]]
+        return near[self.frontier.guess(self._bits(near)) >= min(LIKELY, here - 1)][:N_LOOKED_AT]
 
     def _bits(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         bits: NDArray[np.int64] = self._levels[np.arange(places.shape[1]), places]

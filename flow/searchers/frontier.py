@@ -28,7 +28,7 @@ class Frontier:
     def __init__(self, space: PolicySpace) -> None:
         self._space = space
         specs = space.decisions.specs
-        macs, params = (np.array([n(s) for s in specs], float) for n in (lambda s: s.n_macs, lambda s: s.n_params))
+        macs, params = np.array([s.n_macs for s in specs], float), np.array([s.n_params for s in specs], float)
         self._shares = np.concatenate([macs / macs.mean() / MAX_BITS**2, params / params.mean() / MAX_BITS])
         first = [space.layer_of.index(layer) for layer in range(len(specs))]
         self._weights_at = np.array(first)
@@ -59,14 +59,33 @@ class Frontier:
         self._labels = np.append(self._labels, 1.0 if found else -1.0)[-MOST_LABELS:]
         self._new += 1
         if self._new >= RELEARN_AFTER:
-            self._learn()
+            self.learn()
 
     def guess(self, vectors: NDArray[np.integer]) -> Floats:
         """The logarithm of the odds that each of some policies (n, d) is feasible, (n,)."""
         odds: Floats = self._features_of(vectors) @ self._w[:-1] + self._w[-1]
         return odds
 
-    def _learn(self) -> None:
+    def terms(self) -> tuple[list[tuple[int, int, float]], list[tuple[int, float]], float]:
+        """What is guessed, as a sum that is 0 or more for feasible policies.
+
+        Returns:
+            Decisions of a weight and of the activation it reads, with the factor of the product of their bits; decisions
+            of a weight with the factor of its bits; and what is added. The image has 8 bits.
+        """
+        n = len(self._weights_at)
+        of_products, of_weights = self._w[:n] * self._shares[:n], self._w[n:-1] * self._shares[n:]
+        pairs, singles = [], []
+        for i, j, product, single in zip(self._weights_at, self._reads_at, of_products, of_weights, strict=True):
+            if j == self._space.n:
+                singles.append((int(i), float(single + MAX_BITS * product)))
+            else:
+                pairs.append((int(i), int(j), float(product)))
+                singles.append((int(i), float(single)))
+        return pairs, singles, float(self._w[-1])
+
+    def learn(self) -> None:
+        """Improve the guess with all answers so far."""
         self._new = 0
         self.n_lessons += 1
         x = np.concatenate([self._features, np.ones((len(self._features), 1))], axis=1)

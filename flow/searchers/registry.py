@@ -9,9 +9,15 @@ from difflib import get_close_matches
 from flow.decision import Decisions
 from flow.errors import SettingsError
 from flow.searchers.actor_critic import BlindDDPGSearcher, DDPGSearcher, SACSearcher, StrippingDDPGSearcher, TD3Searcher
+from flow.searchers.evolution import EvolutionSearcher
+from flow.searchers.masked_ppo import MaskablePPOSearcher
 from flow.searchers.model_based import ModelBasedSearcher
+from flow.searchers.optuna_samplers import CMAESSearcher, NSGA2Searcher, TPESearcher
 from flow.searchers.protocol import Searcher
+from flow.searchers.recipes import FinnRLSearcher, HAQSearcher
+from flow.searchers.sensitivity import GreedySearcher, IntegerProgramSearcher
 from flow.searchers.simple import RandomSearcher, UniformSearcher
+from flow.searchers.thompson import ThompsonSearcher
 
 SearcherFactory = Callable[[Decisions, int], Searcher]
 
@@ -22,6 +28,16 @@ SEARCHERS: dict[str, SearcherFactory] = {
     "ddpg-no-step-limits": StrippingDDPGSearcher,
     "td3": TD3Searcher,
     "sac": SACSearcher,
+    "maskable-ppo": MaskablePPOSearcher,
+    "haq": HAQSearcher,
+    "finn-rl": FinnRLSearcher,
+    "thompson": ThompsonSearcher,
+    "tpe": TPESearcher,
+    "nsga2": NSGA2Searcher,
+    "cma-es": CMAESSearcher,
+    "evolution": EvolutionSearcher,
+    "greedy": GreedySearcher,
+    "ilp": IntegerProgramSearcher,
     "uniform": UniformSearcher,
     "random": RandomSearcher,
 }
