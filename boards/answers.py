@@ -69,10 +69,7 @@ def answer_of(done: Completed, host: str) -> dict[str, Any]:
             f"on_device.py on {host} ended with code {done.code} and no answer; its last line: {said[:300]}"
         ) from None
     if "error" in answer:
-        raised = KINDS.get(str(answer.get("kind")), BoardError)(f"{host}: {' '.join(str(answer['error']).split())}")
-        if isinstance(raised, BoardTimeoutError) and isinstance(answer.get("measured"), dict):
-            raised.measured = answer["measured"]
-        raise raised
+        raise KINDS.get(str(answer.get("kind")), BoardError)(f"{host}: {' '.join(str(answer['error']).split())}")
     if answer.get("schema_version") != SCHEMA:
         found = answer.get("schema_version")
         raise BoardError(
@@ -131,6 +128,14 @@ def measurement_of(answer: dict[str, Any], package: Package, host: str, simulate
         raise BoardError(f"on_device.py on {host} says what cannot be: {_first(error)}") from error
 
 
+def measured_before(done: Completed, package: Package, host: str, simulated: bool) -> Measurement | None:
+    """What a board had measured before something went wrong; None where that is nothing."""
+    try:
+        return measurement_of(dict(json.loads(done.output)["measured"]), package, host, simulated)
+    except (BoardError, ValueError, KeyError, TypeError):
+        return None
+
+
 _ANSWERED = (
     "image", "pynq", "python", "driver", "golden", "latency_ms", "throughput", "driver_report", "counters", "power",
     "power_note", "test",
@@ -155,7 +160,7 @@ def _mismatch(golden: GoldenCheck, name: str, host: str) -> str:
     first = golden.first_wrong
     where = ""
     if first is not None:
-        where = f"; the first is image {first.image}, value {first.index}: {first.got:g} instead of {first.wanted:g}"
+        where = f"; the first is image {first.image}, value {first.index}: {first.got:.9g} instead of {first.wanted:.9g}"
     return (
         f"{name} answers wrongly on {host}: {golden.n_wrong} of {golden.n_images} images of the golden set{where}; nothing was "
         "measured; look whether timing was met in the build, and build again"

@@ -18,11 +18,20 @@ BoardError
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from boards.measurement import Measurement
 
 
 class BoardError(Exception):
-    """Root of every error that `boards` raises on purpose; the text is one line a user can act on."""
+    """Root of every error that `boards` raises on purpose; the text is one line a user can act on.
+
+    Attributes:
+        measured: what a board had measured by then, of fewer batch sizes than were asked for; None where that is nothing.
+    """
+
+    measured: Measurement | None = None
 
 
 class UnknownBoardError(BoardError):
@@ -54,13 +63,7 @@ class ConnectionLostError(BoardError):
 
 
 class BoardTimeoutError(BoardError):
-    """Something on a board did not end within its time limit, and was ended.
-
-    Attributes:
-        measured: what had been measured by then, as the board says it; None where that is nothing.
-    """
-
-    measured: dict[str, Any] | None = None
+    """Something on a board did not end within its time limit, and was ended."""
 
 
 class NoSpaceError(BoardError):

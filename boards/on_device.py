@@ -4,11 +4,11 @@
 
 Besides it classifies a test set (--test-set), runs given frames (--infer), looks at the board without touching its FPGA
 (--check) and brings the FPGA back after a hang (--reset). Prints one JSON object and nothing else on standard output. Exit
-codes: 0 all is well, 1 the golden set came out wrong, 2 refused or failed, with the reason under `error` and one of refused,
-hang, busy and error under `kind`, 3 measured, but there is no golden set (`golden` is null) and so nobody knows whether the
-answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to 3.1, as PYNQ's images 3.0 and 3.1 have them: nothing of bitloop
-is imported, and pynq and the driver only once they are asked for something. An older Python (image 2.7 has 3.8) gets as far as
-being told so.
+codes: 0 all is well, 1 the golden set came out wrong, 2 refused or failed, with the reason under `error`, one of refused, hang,
+busy and error under `kind`, and what had been measured by then, if anything, under `measured`, 3 measured, but there is no
+golden set (`golden` is null) and so nobody knows whether the answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to
+3.1, as PYNQ's images 3.0 and 3.1 have them: nothing of bitloop is imported, and pynq and the driver only once they are asked
+for something. An older Python (image 2.7 has 3.8) gets as far as being told so.
 """
 
 from __future__ import annotations
@@ -75,10 +75,9 @@ class BusyError(OnDeviceError):
 
 
 class HangError(OnDeviceError):
-    """The accelerator did not finish. `measured` is what had been measured by then."""
+    """The accelerator did not finish."""
 
     kind = "hang"
-    measured: dict[str, Any] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,8 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever the driver raises is for the one who reads the JSON
         said = str(error) if isinstance(error, OnDeviceError) else f"{type(error).__name__}: {error}"
         found = {"error": " ".join(said.split()), "kind": getattr(error, "kind", "error")}
-        if getattr(error, "measured", None):
-            found["measured"] = error.measured  # type: ignore[attr-defined]
+        if hasattr(error, "measured"):
+            found["measured"] = error.measured
     print(json.dumps(found))
     if "error" in found:
         return REFUSED
@@ -222,7 +221,7 @@ def reset(package: Path) -> dict[str, Any]:
     try:
         with _accelerator(package) as (_, manifest, _):
             loaded = manifest["name"]
-    except RefusalError as error:  # the bitfile is not to be had; that of pynq is
+    except RefusalError as error:  # no bitfile for this board is to be had; what pynq remembers is forgotten all the same
         from pynq import PL
 
         active_device()
@@ -263,10 +262,18 @@ def _accelerator(package: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str,
                 load(package, manifest)
                 after = "the FPGA was loaded again and can be used"
             except Exception as second:
-                after = f"and the FPGA cannot be loaded again ({second}): switch the board off and on"
-            hung = HangError(f"{error}; {after}")
-            hung.measured = found if found.get("throughput") else None
-            raise hung from error
+                after = f"the FPGA cannot be loaded again ({second}): switch the board off and on"
+            raise _with_measured(HangError(f"{error}; {after}"), found) from error
+        except Exception as error:
+            _with_measured(error, found)
+            raise
+
+
+def _with_measured(error: Exception, found: dict[str, Any]) -> Exception:
+    """The error, with what had been measured before it."""
+    if found.get("throughput"):
+        error.measured = found  # type: ignore[attr-defined]
+    return error
 
 
 def read_manifest(package: Path) -> dict[str, Any]:
@@ -626,8 +633,8 @@ def _no_longer_than(timeout_s: float, n_frames: int, what: str = "") -> Iterator
 
     def hang(number: int, frame: FrameType | None) -> None:
         raise HangError(
-            f"the accelerator did not finish {what} within {limit_s:g} s; mostly bitfile and settings do not belong together, and "
-            "--timeout gives a slow one longer"
+            f"the accelerator did not finish {what} within {limit_s:g} s; mostly bitfile and settings do not belong together, "
+            "and --timeout gives a slow one longer"
         )
 
     before = signal.signal(signal.SIGALRM, hang)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boards import card, on_device
-from boards.answers import Facts, answer_of, facts_of, measurement_of
+from boards.answers import Facts, answer_of, facts_of, measured_before, measurement_of
 from boards.errors import (
     BoardError,
     BoardTimeoutError,
@@ -30,7 +30,7 @@ from boards.package import Package, Stream
 from boards.readiness import board_named, readiness
 from boards.registry import BOARDS
 from boards.runner import Effort, Readiness
-from boards.transport import Transport
+from boards.transport import Completed, Transport
 
 FOLDER = PurePosixPath(card.FOLDER)
 CARD, ON_DEVICE = Path(card.__file__), Path(on_device.__file__)
@@ -87,7 +87,7 @@ class PynqRunner:
             lines = [Readiness("connection", f"{self.host} answers")]
             try:
                 try:
-                    facts = self._look_at_board(root=True)
+                    self._facts = facts = self._look_at_board(root=True)
                 except LoginError as error:
                     facts = self._look_at_board(root=False)
                     return [*lines, *(_without_root(line, error) for line in readiness(facts, self.simulated))]
@@ -143,7 +143,7 @@ class PynqRunner:
             np.save(here / "in.npy", inputs, allow_pickle=False)
             self._transport.upload(here / "in.npy", folder / "in.npy")
             there = ["--infer", str(folder / "in.npy"), "--out", str(folder / "out.npy")]
-            self._on_device(package, there, limit_s)
+            answer_of(self._on_device(package, there, limit_s), self.host)
             self._transport.download(folder / "out.npy", here / "out.npy")
             try:
                 outputs: NDArray[Any] = np.load(here / "out.npy", allow_pickle=False)
@@ -170,25 +170,28 @@ class PynqRunner:
             if test_set is not None:
                 self._transport.upload(test_set, folder / "test.npz")
                 arguments += ["--test-set", str(folder / "test.npz")]
-            answer = self._on_device(package, arguments, time_limit_s(package, effort, n_test))
+            done = self._on_device(package, arguments, time_limit_s(package, effort, n_test))
+        try:
+            answer = answer_of(done, self.host)
+        except BoardError as error:
+            error.measured = measured_before(done, package, self.host, self.simulated)
+            raise
         return measurement_of(answer, package, self.host, self.simulated)
 
-    def _on_device(self, package: Package, arguments: Sequence[str], limit_s: float) -> dict[str, Any]:
-        """Run a package's program: what it answers.
+    def _on_device(self, package: Package, arguments: Sequence[str], limit_s: float) -> Completed:
+        """Run a package's program.
 
         It has limits of its own, and brings the FPGA back where one is passed. Where it had to be ended from here, something
         has gone wrong that it does not see, and the FPGA is brought back from here.
 
         Raises:
-            BoardTimeoutError: the accelerator hangs.
-            BoardError: see `boards.answers.answer_of`.
+            BoardTimeoutError: it was ended from here.
         """
         program = ["python3", str(FOLDER / _name(package) / ON_DEVICE.name)]
         try:
-            done = self._transport.run([*program, *arguments], limit_s, root=True, python=True)
+            return self._transport.run([*program, *arguments], limit_s, root=True, python=True)
         except BoardTimeoutError as error:
             raise BoardTimeoutError(f"{error}; {self._reset(program)}") from error
-        return answer_of(done, self.host)
 
     def _reset(self, program: Sequence[str]) -> str:
         """Bring the FPGA back; says how that went."""

@@ -19,7 +19,7 @@ from boards.board import Board
 from boards.errors import BoardError, BoardTimeoutError, ConnectionLostError, UnreachableError
 from boards.load import Load, check_target, load_of, old_of, part_of, plain_file
 from boards.simulated_options import parse_options
-from boards.transport import Completed
+from boards.transport import Completed, title_of
 
 LAUNCHER = Path(simulated_board.__file__).parent
 BOARD, HOME = "board.json", "home"
@@ -92,7 +92,10 @@ class SimulatedTransport:
             BoardTimeoutError, ConnectionLostError: as there.
             BoardError: the command is another program, or it writes more than 64 MiB.
         """
-        title, strikes = self._begin(command)
+        if command[0] not in ("python", "python3"):
+            raise BoardError(f"{self._host} has no program {command[0]}; the simulated board has python3 alone")
+        title = title_of(command)
+        strikes = self._begin(title)
         interpreter = str(self._interpreter)
         words = [interpreter, *command[1:]]
         if python and command[1:] and command[1].endswith(".py"):
@@ -128,7 +131,8 @@ class SimulatedTransport:
             BoardError: something in the source is no plain file.
         """
         load = load_of(source)
-        title, strikes = self._begin(["copying", str(target)])
+        title = f"copying {target}"
+        strikes = self._begin(title)
         goal = self._on_card(target)
         part = self._on_card(part_of(target))
         _remove(part)
@@ -150,10 +154,9 @@ class SimulatedTransport:
 
     def download(self, source: PurePosixPath, target: Path) -> None:
         """Copy a file here; see `boards.transport.Transport`."""
-        _, strikes = self._begin(["copying", str(source)])
-        path = self._on_card(source)
-        if strikes:
+        if self._begin(f"copying {source}"):
             raise self._lost(f"copying {source}")
+        path = self._on_card(source)
         if not path.is_file():
             raise BoardError(f"{self._host} has no file {source}")
         part = target.with_name(f".{target.name}.part")
@@ -163,17 +166,12 @@ class SimulatedTransport:
         finally:
             part.unlink(missing_ok=True)
 
-    def _begin(self, command: Sequence[str]) -> tuple[str, bool]:
-        """Look whether a command can be had, and count it: its name, and whether the connection ends in its middle."""
-        title = Path(command[0]).name if len(command) == 1 or command[1].startswith("-") else Path(command[1]).name
-        if command[0] == "copying":
-            title = f"copying {command[1]}"
-        elif command[0] not in ("python", "python3"):
-            raise BoardError(f"{self._host} has no program {command[0]}; the simulated board has python3 alone")
+    def _begin(self, title: str) -> bool:
+        """Count what is begun; whether the connection ends in its middle."""
         if not self._is_open:
             raise ConnectionLostError(f"there is no connection to {self._host} any more; begin {title} again")
         self._n_done += 1
-        return title, self._n_done in (self._options.way.get("drop_connection"), self._options.way.get("reboot"))
+        return self._n_done in (self._options.way.get("drop_connection"), self._options.way.get("reboot"))
 
     def _strike(self, process: subprocess.Popen[bytes], title: str) -> None:
         """End the connection in the middle of a run, and the run with it."""
@@ -193,10 +191,9 @@ class SimulatedTransport:
         return ConnectionLostError(f"the connection to {self._host} ended in the middle of {title}; try again")
 
     def _switch_off(self) -> None:
-        """Lose what only the FPGA holds."""
-        for path in self._state.iterdir():
-            if path.name not in (BOARD, HOME):
-                _remove(path)
+        """Lose what only the FPGA and the memory hold."""
+        for path in (self._state / "fpga.json", self._state / "tmp", *self._state.glob(".fpga.*.part")):
+            _remove(path)
 
     def _environment(self, python: bool) -> dict[str, str]:
         """Nothing of this machine's own, so that it is the same everywhere; one thread a process, as others work here, too."""

@@ -23,7 +23,7 @@ from boards import sftp, supervisor
 from boards.errors import BoardError, BoardTimeoutError, ConnectionLostError, LoginError
 from boards.load import SPARE, check_target, load_of, part_of
 from boards.ssh_connection import connect, parse_address
-from boards.transport import Completed
+from boards.transport import Completed, title_of
 
 PATIENCE_S = 20.0
 MAX_OUTPUT = 64 << 20  # bytes of each of the two
@@ -109,14 +109,14 @@ class SshTransport:
         """
         if not all(_can_be_sent(word) for word in command):
             raise BoardError(
-                f"{_title(command)!r} has an argument that no command can have, with a zero byte or half a character"
+                f"{title_of(command)!r} has an argument that no command can have, with a zero byte or half a character"
             )
         words = ["bash", "-c", PYNQ, "bash", *command] if python else command
         supervised = ["python3", "-c", Path(supervisor.__file__).read_text(encoding="utf-8"), f"{timeout_s:g}", *words]
         rights = self._root() if root else ()
-        done = self._run([*rights, *supervised], timeout_s, _title(command), with_password=rights == SUDO_BY_PASSWORD)
+        done = self._run([*rights, *supervised], timeout_s, title_of(command), with_password=rights == SUDO_BY_PASSWORD)
         if supervisor.was_late(done.code, done.errors):
-            raise self._late(_title(command), timeout_s, "and was ended")
+            raise self._late(title_of(command), timeout_s, "and was ended")
         return done
 
     def upload(self, source: Path, target: PurePosixPath, progress: Callable[[int, int], None] | None = None) -> None:
@@ -137,9 +137,8 @@ class SshTransport:
             except OSError as error:
                 if _is_lost(client, error):
                     raise
-                n_free = self._n_free(
-                    target.parent
-                )  # before it is freed again: of a full card the board says "Failure", no more
+                # before it is freed again: of a full card the board says "Failure" and no more
+                n_free = self._n_free(target.parent)
                 sftp.remove(client, part)
                 if n_free < SPARE:
                     load.check_space(n_free, self._host)
@@ -288,12 +287,6 @@ class SshTransport:
 def _is_lost(client: Any, error: OSError) -> bool:
     """Whether an error is the connection's, not one of a file."""
     return isinstance(error, TimeoutError | ConnectionError) or client.get_channel().closed
-
-
-def _title(command: Sequence[str]) -> str:
-    """A command's name for messages: its script or its program; never all of it."""
-    scripts = [word for word in command if word.endswith(".py")]
-    return PurePosixPath(scripts[0] if scripts else command[0]).name
 
 
 def _read_all(channel: Any, into: bytearray) -> None:

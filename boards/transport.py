@@ -78,3 +78,9 @@ class Transport(Protocol):
             BoardError: there is no such file.
         """
         ...
+
+
+def title_of(command: Sequence[str]) -> str:
+    """A command's name for messages: its script, or its program; never all of it, as programs may be arguments."""
+    scripts = [word for word in command if word.endswith(".py")]
+    return PurePosixPath(scripts[0] if scripts else command[0]).name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from boards.simulated_board.hwh import hwh
 from tests.made_packages import N_CLASSES, SHAPE, manifest, settings, sources
 
 INTERVAL_CYCLES, LATENCY_CYCLES = 1000, 3000
-INTERPRETER = Path(os.environ.get("BITLOOP_BOARD_PYTHON", Path(__file__).parents[1] / ".venv-board" / "bin" / "python"))
-NO_INTERPRETER = "the simulated board's Python is not there: make simulated-board"
 
 
 def answers(given: NDArray[Any]) -> NDArray[np.float32]:

@@ -124,6 +124,8 @@ def test_an_accelerator_that_hangs_is_given_up_and_loaded_again(board: Board, pa
     assert "did not finish 5 frames within 1.05 s" in found["error"]
     assert found["error"].endswith("the FPGA was loaded again and can be used")
     assert "measured" not in found
+    _, found = on_board(board, package.path, "--timeout", "0.2", FAKE_HANGS="1", FAKE_LOADS_ONCE="1")
+    assert found["error"].endswith("the FPGA cannot be loaded again (timed out): switch the board off and on")
 
 
 def test_what_was_measured_before_a_hang_is_not_lost(board: Board, package: Package) -> None:

@@ -90,6 +90,11 @@ def test_every_option_is_known_to_whom_it_is_for() -> None:
 # --- the board
 
 
+def test_it_needs_no_ssh() -> None:
+    look = "import sys, boards.pynq_runner, boards.simulated; sys.exit('paramiko' in sys.modules)"
+    subprocess.run([sys.executable, "-c", look], check=True)
+
+
 def test_it_tells_itself_what_it_is(tmp_path: Path) -> None:
     with transport(tmp_path, "simulated:cycles_factor=1.5,busy") as way:
         assert way.simulated

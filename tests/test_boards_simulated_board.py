@@ -31,11 +31,10 @@ from boards.simulated_board.clocks import Clocks
 from boards.simulated_board.hwh import FCLK0_MHZ, INSTRUMENTATION, hwh, wizard_mhz
 from boards.simulated_board.packing import pack, unpack
 from boards.zcu104 import ZCU104
+from tests.board_python import board_python
 from tests.made_circuits import (
-    INTERPRETER,
     INTERVAL_CYCLES,
     LATENCY_CYCLES,
-    NO_INTERPRETER,
     answers,
     circuit,
     frames,
@@ -61,11 +60,9 @@ def board_json(state: Path, board: Board = PYNQ_Z2, **told: Any) -> Path:
 
 def run(state: Path, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A program on a simulated board."""
-    if not INTERPRETER.is_file():
-        pytest.skip(NO_INTERPRETER)
     environment = {"PATH": os.defpath, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(
-        [str(INTERPRETER), str(LAUNCHER), str(state), str(program), *arguments],
+        [str(board_python()), str(LAUNCHER), str(state), str(program), *arguments],
         env=environment, capture_output=True, text=True, check=False, cwd=state,
     )  # fmt: skip
 

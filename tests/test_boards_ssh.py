@@ -620,5 +620,5 @@ def test_a_card_that_fills_up_in_the_middle(small_card: Path, board: SshTranspor
 
 def test_a_file_in_the_way_of_a_folder(sshd: Sshd, board: SshTransport, folder: Path) -> None:
     (sshd.home / "file").touch()
-    with pytest.raises(BoardError, match="^file on the board is a file, and a folder is wanted there"):
+    with pytest.raises(BoardError, match=r"^file on the board is a file, and a folder is wanted there"):
         board.upload(folder, PurePosixPath("file/x"))

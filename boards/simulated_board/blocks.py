@@ -6,7 +6,7 @@ A `Window` is what pynq's MMIO maps: an array of 32-bit words, every access of w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -146,7 +146,13 @@ class Counters:
             self._accelerator.stop_generating()
 
 
-class Window(np.ndarray[Any, Any]):
+if TYPE_CHECKING:
+    _Words = np.ndarray[Any, np.dtype[np.uint32]]
+else:
+    _Words = np.ndarray  # numpy 1.21 has no types at run time
+
+
+class Window(_Words):
     """A stretch of a block's registers as an array of 32-bit words; views of it are stretches of the same registers."""
 
     block: Block | None

@@ -37,7 +37,7 @@ class EvolutionSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`."""
-        self._history.add(self._space.vector(policy), reward)
+        self._history.add(self._space.told(policy), reward)
 
     def _child(self) -> Vector:
         """A changed policy, with half of the decisions raised where that leaves something to spend."""

@@ -69,7 +69,7 @@ class ModelBasedSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`."""
-        self._history.add(self._space.vector(policy), reward)
+        self._history.add(self._space.told(policy), reward)
 
     def shortlist(self, n: int) -> list[BitPolicy]:
         """See `Shortlisting.shortlist`: those of which the model expects most, given all trials."""

@@ -67,7 +67,7 @@ class OptunaSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`; a policy of others is taken in with the middle of each share that leads to it."""
-        reward = self._history.add(self._space.vector(policy), reward)
+        reward = self._history.add(self._space.told(policy), reward)
         trial = self._running.pop(policy, None)
         if trial is not None:
             self._study.tell(trial, reward)

@@ -87,6 +87,7 @@ class _Recipe:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`; of a policy of others, its bits are taken for the actions."""
+        policy.check_against(self._specs)
         vector = self._space.vector(policy)
         steps = self._episodes.pop(policy, None)
         if steps is None:
@@ -208,7 +209,7 @@ class HAQSearcher(_Recipe):
         self._of_critic.step()
         loss = -self._critic(torch.cat([seen, self._actor(seen)], dim=1)).mean()
         self._of_actor.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._of_actor.step()
         with torch.no_grad():
             for slow, fast in ((self._slow_actor, self._actor), (self._slow_critic, self._critic)):

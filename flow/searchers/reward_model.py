@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 Floats = NDArray[np.float64]
 N_WAVES = 192  # random Fourier features of a sample's smooth part
 JITTER = 1e-8
+EXPECTED = -1.0  # effect that all decisions have in common
 
 
 def errors_of(bits: object) -> Floats:
@@ -83,9 +84,9 @@ class RewardModel:
         low = np.median(y) - 4 * max(float(np.quantile(y, 0.9) - np.median(y)), 1e-4)
         y = np.maximum(y, low)
         self._mean, self._deviation = float(y.mean()), max(float(y.std()), 1e-6)
-        self._y = (y - self._mean) / self._deviation
         self._x = errors_of(bits)
         self._centre = self._x.mean(axis=0), (self._x**2).mean(axis=0)
+        self._y = (y - self._mean) / self._deviation - self._expected(self._x)
         if learn_scales:
             self._logs = self._most_probable()
             self._scales = Scales.of_logs(self._logs)
@@ -97,6 +98,11 @@ class RewardModel:
         """Of the common effect (n, 1), the linear ones (n, d), the squares (n, d), around the policies told."""
         linear, square = x - self._centre[0], x**2 - self._centre[1]
         return linear.sum(axis=1, keepdims=True) / np.sqrt(x.shape[1]), linear, square
+
+    def _expected(self, x: Floats) -> Floats:
+        """Rewards before any were told, of deviation 1: the more errors the worse."""
+        expected: Floats = EXPECTED * self._features(x)[0][:, 0]
+        return expected
 
     def _parts(self, a: Floats, b: Floats, s: Scales) -> list[Floats]:
         """The kernel's parts between policies: common, linear, square, smooth, each (n_a, n_b)."""
@@ -142,7 +148,8 @@ class RewardModel:
 
     def mean(self, bits: object) -> Floats:
         """The expected rewards of policies (n, d): (n,)."""
-        found: Floats = self._mean + self._deviation * (self._kernel(errors_of(bits)) @ self._weights)
+        x = errors_of(bits)
+        found: Floats = self._mean + self._deviation * (self._expected(x) + self._kernel(x) @ self._weights)
         return found
 
     def mean_and_deviation(self, bits: object) -> tuple[Floats, Floats]:
@@ -153,7 +160,7 @@ class RewardModel:
         before = s.common**2 * (common**2).sum(1) + s.linear**2 * (linear**2).sum(1) + s.square**2 * (square**2).sum(1)
         explained = (solve_triangular(self._factor, k.T, lower=True) ** 2).sum(axis=0)
         left = np.sqrt(np.maximum(before + s.smooth**2 - explained, 0.0))
-        return self._mean + self._deviation * (k @ self._weights), self._deviation * left
+        return self._mean + self._deviation * (self._expected(x) + k @ self._weights), self._deviation * left
 
     def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
         """One function that the rewards may be: from policies (n, d) to rewards (n,).
@@ -177,7 +184,7 @@ class RewardModel:
 
         def function(bits: object) -> Floats:
             x = errors_of(bits)
-            found: Floats = self._mean + self._deviation * (prior(x) + self._kernel(x) @ moved)
+            found: Floats = self._mean + self._deviation * (self._expected(x) + prior(x) + self._kernel(x) @ moved)
             return found
 
         return function

@@ -57,7 +57,7 @@ class GreedySearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`."""
-        self._history.add(self._space.vector(policy), reward)
+        self._history.add(self._space.told(policy), reward)
 
     def _sensitivities(self) -> Floats:
         """What an error of 1 costs in each decision, (d,), 0 or more."""

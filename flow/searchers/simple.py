@@ -20,6 +20,7 @@ class RandomSearcher:
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
         self._decisions = decisions
+        self._space = PolicySpace(decisions)
         self._rng = np.random.default_rng(seed)
 
     def ask(self) -> BitPolicy:
@@ -28,6 +29,7 @@ class RandomSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`; nothing is learned."""
+        self._space.told(policy)
 
 
 class UniformSearcher:
@@ -74,4 +76,4 @@ class UniformSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`; nothing is learned but what not to propose again."""
-        self._history.add(self._space.vector(policy), reward)
+        self._history.add(self._space.told(policy), reward)

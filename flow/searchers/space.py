@@ -52,6 +52,19 @@ class PolicySpace:
         """A policy as a vector."""
         return tuple(n for b in policy.values() for n in (b.weight, b.act) if n is not None)
 
+    def told(self, policy: BitPolicy) -> Vector:
+        """A policy that a searcher is told of, as a vector.
+
+        Raises:
+            PolicyError: it is not one of this network.
+            ConstraintError: it cannot meet the constraint.
+        """
+        policy.check_against(self.decisions.specs)
+        vector = self.vector(policy)
+        if not self.contains(vector):
+            self.decisions.replay(policy)  # says which layer is in the way
+        return vector
+
     def bits(self, vector: Sequence[int]) -> list[LayerBits]:
         """A vector as the bits of the layers."""
         out: list[LayerBits] = []

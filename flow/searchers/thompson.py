@@ -43,7 +43,7 @@ class ThompsonSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`."""
-        self._history.add(self._space.vector(policy), reward)
+        self._history.add(self._space.told(policy), reward)
 
     def _random(self) -> Vector:
         return self._space.filled(self._space.draw(self._rng), self._rng.permutation(self._space.n))

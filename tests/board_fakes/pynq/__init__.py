@@ -2,7 +2,7 @@
 
 The table is an .npz file, named by FAKE_ACCELERATOR: `inputs` and `outputs`, packed, a row a frame. With FAKE_HANGS in the
 environment the accelerator never finishes calls of that many frames or more. FAKE_RAILS are rails and what they measure, in W,
-as JSON; FAKE_NO_DEVICE and FAKE_NO_ROOT are what they say.
+as JSON; FAKE_NO_DEVICE and FAKE_NO_ROOT are what they say, and with FAKE_LOADS_ONCE a second bitfile is not taken.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 __version__ = os.environ.get("FAKE_PYNQ_VERSION", "3.1.2")
 MEMORY = {}
 LOG = []
+LOADED = []
 
 
 class Buffer(np.ndarray):
@@ -76,6 +77,9 @@ class Overlay:
     def __init__(self, bitfile_name, download=True, device=None):
         assert LOG.pop() == "reset", "PL.reset() comes before the overlay"
         assert Path(bitfile_name).exists()
+        LOADED.append(bitfile_name)
+        if len(LOADED) > 1 and "FAKE_LOADS_ONCE" in os.environ:
+            raise RuntimeError("timed out")
         if "FAKE_NO_ROOT" in os.environ:
             raise OSError("Root permissions required.")
         print("pynq prints this on standard output")

@@ -1,0 +1,210 @@
+"""What the model-based searcher is made of: space, reward model, guess at what is feasible, local search, actor."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flow.decision import Decisions
+from flow.searchers.climbing import Climber
+from flow.searchers.frontier import Frontier
+from flow.searchers.imagination import Actor
+from flow.searchers.model_based import ModelBasedSearcher
+from flow.searchers.reward_model import RewardModel, Scales, errors_of
+from flow.searchers.sensitivity import IntegerProgramSearcher
+from flow.searchers.space import PolicySpace, unseen
+from flow.tabular import BudgetBounds, Budgets, allowed_bits
+from models.policy import BitPolicy
+from models.spec import LayerSpec
+from tests.flow_fakes import decisions, made_up_accuracy, meets_constraint
+
+N_LAYERS = 5
+CHAIN = tuple(
+    LayerSpec(
+        f"c{i}", i, "conv", 8, 8, 3, 1, 8, 8, n_params=100 * 2**i, n_macs=20_000 // 2**i, weight_std=0.1 + i,
+        has_act=i < N_LAYERS - 1,
+    )
+    for i in range(N_LAYERS)
+)  # fmt: skip
+VECTOR = st.lists(st.integers(1, 8), min_size=5, max_size=5)
+
+
+@cache
+def chain() -> Decisions:
+    levels = [(1, 2, 3, 4, 5, 6, 7, 8)] * (2 * N_LAYERS - 1)
+    return Decisions(CHAIN, BudgetBounds(CHAIN, allowed_bits(CHAIN, levels), Budgets(0.15, 0.4)))
+
+
+def random_vectors(space: PolicySpace, n: int, seed: int = 0) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(seed)
+    return [space.draw(rng) for _ in range(n)]
+
+
+@given(VECTOR)
+def test_the_space_contains_what_can_be_reached_and_its_nearest_is_itself(bits: list[int]) -> None:
+    space, vector = PolicySpace(decisions()), tuple(bits)
+    near = space.nearest(vector)
+    assert space.contains(near)
+    assert (near == vector) == space.contains(vector)
+    if space.contains(vector):
+        assert meets_constraint(space.policy(vector))
+    assert space.vector(space.policy(vector)) == vector
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_what_is_filled_leaves_nothing_to_raise(seed: int) -> None:
+    space, rng = PolicySpace(decisions()), np.random.default_rng(seed)
+    vector = space.draw(rng)
+    filled = space.filled(vector, rng.permutation(space.n))
+    assert all(b >= a for a, b in zip(vector, filled, strict=True))
+    raised = [space.raised(filled, i) for i in range(space.n)]
+    assert not any(v is not None and space.contains(v) for v in raised)
+
+
+def test_unseen_policies_are_found_until_there_are_none() -> None:
+    space = PolicySpace(chain())
+    rng = np.random.default_rng(0)
+    seen: set[tuple[int, ...]] = set()
+    vector = space.draw(rng)
+    for _ in range(50):
+        new = unseen(space, vector, seen, rng)
+        assert new not in seen
+        assert space.contains(new)
+        seen.add(new)
+
+
+def fitted_model(n: int = 30, learn: bool = False) -> tuple[RewardModel, np.ndarray, np.ndarray]:
+    vectors = random_vectors(PolicySpace(chain()), n)
+    x = errors_of(vectors)
+    rewards = 0.8 - x @ np.linspace(0.02, 0.1, x.shape[1]) - 0.1 * x[:, 0] * x[:, 1]
+    model = RewardModel(x.shape[1])
+    model.fit(vectors, rewards.tolist(), learn)
+    return model, np.array(vectors), rewards
+
+
+def test_the_gradient_of_the_hyperparameters_is_that_of_the_loss() -> None:
+    model, _, _ = fitted_model()
+    logs = model._logs + np.random.default_rng(0).normal(0, 0.2, len(model._logs))
+    _, gradient = model._loss(logs)
+    for i in range(len(logs)):
+        step = np.eye(len(logs))[i] * 1e-5
+        by_hand = (model._loss(logs + step)[0] - model._loss(logs - step)[0]) / 2e-5
+        assert gradient[i] == pytest.approx(by_hand, rel=1e-3, abs=1e-4)
+
+
+def test_the_model_predicts_policies_it_was_not_told_of() -> None:
+    model, _, rewards = fitted_model(60, learn=True)
+    others = random_vectors(PolicySpace(chain()), 40, seed=1)
+    x = errors_of(others)
+    truth = 0.8 - x @ np.linspace(0.02, 0.1, x.shape[1]) - 0.1 * x[:, 0] * x[:, 1]
+    mean, deviation = model.mean_and_deviation(others)
+    assert np.allclose(mean, model.mean(others))
+    assert np.sqrt(((mean - truth) ** 2).mean()) < 0.1 * rewards.std()
+    assert (np.abs(mean - truth) < 4 * deviation + 1e-3).mean() > 0.9
+
+
+def test_samples_have_the_mean_and_the_deviation_of_the_posterior() -> None:
+    model, _, _ = fitted_model(12)
+    others = random_vectors(PolicySpace(chain()), 5, seed=2)
+    rng = np.random.default_rng(0)
+    drawn = np.array([model.sample(rng)(others) for _ in range(600)])
+    mean, deviation = model.mean_and_deviation(others)
+    assert np.allclose(drawn.mean(axis=0), mean, atol=0.2 * deviation.max())
+    assert np.allclose(drawn.std(axis=0), deviation, rtol=0.2)
+
+
+def test_a_network_that_broke_down_does_not_hide_the_differences_of_the_others() -> None:
+    model, vectors, rewards = fitted_model(30)
+    broken = rewards.copy()
+    broken[3] = -50.0
+    model.fit(vectors.tolist(), broken.tolist(), False)
+    kept = np.delete(np.arange(30), 3)
+    assert np.corrcoef(model.mean(vectors[kept]), rewards[kept])[0, 1] > 0.8
+
+
+def test_equal_rewards_are_no_trouble() -> None:
+    model = RewardModel(3)
+    model.fit([(1, 2, 3), (2, 3, 4), (1, 2, 3)], [0.5, 0.5, 0.5], True)
+    assert np.isfinite(model.mean([(1, 1, 1)])).all()
+    assert isinstance(Scales.of_logs(model._logs), Scales)
+
+
+def test_the_frontier_is_learned_from_answers() -> None:
+    space = PolicySpace(chain())
+    frontier, rng = Frontier(space), np.random.default_rng(0)
+
+    def near_the_boundary(n: int) -> list[tuple[int, ...]]:
+        filled = [space.filled(space.draw(rng), rng.permutation(space.n)) for _ in range(n)]
+        raised = [space.raised(v, int(rng.integers(space.n))) for v in filled]
+        return filled + [v for v in raised if v is not None]
+
+    for vector in near_the_boundary(100):
+        frontier.contains(vector)
+    others = near_the_boundary(100)
+    truth = np.array([space.contains(v) for v in others])
+    assert ((frontier.guess(np.array(others)) > 0) == truth).mean() > 0.85
+    pairs, singles, constant = frontier.terms()
+    by_hand = [constant + sum(w * v[i] * v[j] for i, j, w in pairs) + sum(w * v[i] for i, w in singles) for v in others]
+    assert np.allclose(by_hand, frontier.guess(np.array(others)))
+
+
+def lost(bits: object) -> np.ndarray:
+    return -errors_of(bits) @ np.linspace(1, 3, 2 * N_LAYERS - 1)
+
+
+def test_climbing_ends_higher_within_what_is_feasible_and_not_on_what_was_seen() -> None:
+    space = PolicySpace(chain())
+    climber = Climber(space)
+    ends = []
+    for start in random_vectors(space, 6):
+        value, end = climber.climb(start, lost, set(), 60)
+        assert end is not None
+        assert space.contains(end)
+        assert value == pytest.approx(float(lost([end])[0]))
+        assert value > float(lost([start])[0])
+        other_value, other = climber.climb(start, lost, {end, start}, 60)
+        assert other not in {end, start}
+        assert other_value <= value + 1e-9 or other is not None
+        ends.append(value)
+    drawn = [float(lost([v])[0]) for v in random_vectors(space, 500, seed=3)]
+    assert np.mean(ends) > max(drawn)
+
+
+def test_an_actor_that_practises_gets_better_at_what_it_is_rewarded_for() -> None:
+    actor, space = Actor(chain(), 0), PolicySpace(chain())
+    before, *_ = actor.episodes(64)
+    assert all(space.contains(v) for v in before)
+    met = actor.practise(lost, 30, 24)
+    assert [*lost(met)] == sorted(lost(met), reverse=True)
+    after, *_ = actor.episodes(64)
+    assert lost(after).mean() > lost(before).mean() + lost(before).std()
+
+
+def test_the_default_finds_the_best_policy_of_a_small_space() -> None:
+    searcher = ModelBasedSearcher(decisions(), 0)
+    space = PolicySpace(decisions())
+    found: list[BitPolicy] = []
+    for _ in range(25):
+        found.append(searcher.ask())
+        searcher.tell(found[-1], made_up_accuracy(found[-1]))
+    every = (v for v in product(range(3, 9), repeat=5) if space.contains(v))  # with fewer bits there is no best one
+    best = max(made_up_accuracy(space.policy(v)) for v in every)
+    assert max(map(made_up_accuracy, found)) > best - 0.005
+
+
+def test_an_integer_programs_proposals_fit_and_weigh_sensitivities() -> None:
+    searcher = IntegerProgramSearcher(chain(), 0)
+    space = searcher._space
+    d = space.n
+    for wanted in (0, 4):
+        sensitivities = np.full(d, 0.01)
+        sensitivities[wanted] = 10.0
+        vector = searcher._proposed(sensitivities)
+        assert space.contains(vector)
+        assert vector[wanted] >= max(v[wanted] for v in random_vectors(space, 200)) - 1
