@@ -80,7 +80,10 @@ class HardwareCounters(_Facts):
 
 
 class Power(_Facts):
-    """Electrical power while the largest batch ran: the mean of a board's rails in W, and their sum."""
+    """Electrical power while the largest batch ran: the means of a board's rails, and what the whole board takes, in W.
+
+    That is the 12 V rail where the board has one, as the others are fed from it, else the sum of the rails.
+    """
 
     rails_w: dict[str, float]
     total_w: Positive

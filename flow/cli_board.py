@@ -158,7 +158,7 @@ def measure(
                 what = build_simulated(source, out, images, listener, instrumented)
             else:
                 what = measuring.package_of(out or default_directory(source))
-        with connect(host, what.manifest.board.name, accept_host_key, board_python) as runner:
+        with connect(host, what.manifest.board.name, accept_host_key, board_python, listener) as runner:
             settings = settings_of(data_dir=data_dir)
             with measuring.test_set(run, what, test_images, settings, listener) as test:
                 found = measuring.measure(runner, what, store, effort, listener, test)
@@ -239,7 +239,14 @@ def loop(
     done = Loop(path or Path("loops") / settings.directory.name, settings, host, environment())
     store = boards.measurements.Measurements(measurements)
     with ctrl_c.also_on(signal.SIGTERM, signal.SIGHUP), ConsoleListener(_console(), between=ctrl_c.check) as listener:
-        done.run(rounds, lambda: connect(host, done.board.name, accept_host_key, board_python), store, effort, images, listener)
+        done.run(
+            rounds,
+            lambda: connect(host, done.board.name, accept_host_key, board_python, listener),
+            store,
+            effort,
+            images,
+            listener,
+        )
         _console().print(loop_table(done))
         best = done.best()
         listener.note(

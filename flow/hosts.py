@@ -21,13 +21,16 @@ from boards.ssh import SshTransport
 from boards.transport import Transport
 from flow.config import board_password
 from flow.errors import LoginError, SettingsError
+from flow.progress import Listener
 
 STATE = Path(".simulated-board")
 INTERPRETER = Path(".venv-board/bin/python")
 
 
 @contextmanager
-def connect(host: str, board: str, accept_host_key: bool = False, interpreter: Path | None = None) -> Iterator[Runner]:
+def connect(
+    host: str, board: str, accept_host_key: bool = False, interpreter: Path | None = None, listener: Listener | None = None
+) -> Iterator[Runner]:
     """Reach a board for as long as it is entered.
 
     Args:
@@ -35,6 +38,7 @@ def connect(host: str, board: str, accept_host_key: bool = False, interpreter: P
         board: its name, or the path of its TOML file; the simulated board is one of these.
         accept_host_key: whether to take down the key of a board that was never met.
         interpreter: Python of the simulated board; None for that of `make simulated-board`.
+        listener: is told of what is copied.
 
     Raises:
         BoardError: it cannot be reached.
@@ -50,7 +54,12 @@ def connect(host: str, board: str, accept_host_key: bool = False, interpreter: P
     else:
         known_hosts = Path("~/.ssh/known_hosts").expanduser()
         transport = SshTransport(host, known_hosts, lambda: _password(host), accept_new=accept_host_key)
-    with PynqRunner(transport) as runner:
+
+    def progress(done: int, total: int) -> None:
+        if listener is not None:
+            listener.advance("copying, kB", done // 1000, max(1, total // 1000))
+
+    with PynqRunner(transport, progress) as runner:
         yield runner
 
 

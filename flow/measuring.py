@@ -19,7 +19,7 @@ from boards.runner import Effort, Runner
 from flow.build_check import board_inputs
 from flow.build_deployment import FOLDER
 from flow.config import SearchSettings
-from flow.errors import PackageError
+from flow.errors import BoardError, PackageError
 from flow.pipeline import find_splits, settings_of
 from flow.progress import Listener
 from hls.calibrate import interval_cycles
@@ -50,14 +50,21 @@ def measure(
         test_set: npz of `inputs` and `labels` (`test_set`); None for no accuracy.
 
     Raises:
-        BoardError: of `boards.errors`; nothing was kept.
+        BoardError: of `boards.errors`; what had been measured by then is kept.
     """
     where = f"the simulated board ({runner.host}), which is no board" if runner.simulated else runner.host
     listener.note(f"bringing {package.manifest.name}, {package.sha256[:12]}, to {where}")
     runner.deploy(package)
     sizes = ", ".join(map(str, effort.batch_sizes))
     listener.note(f"checking it on {package.manifest.n_golden} images, then measuring batches of {sizes}")
-    found = runner.measure(package, effort, test_set)
+    try:
+        found = runner.measure(package, effort, test_set)
+    except BoardError as error:
+        if error.measured is not None:
+            measurements.add(error.measured)
+            sizes = ", ".join(str(t.batch_size) for t in error.measured.throughput)
+            listener.note(f"batches of {sizes} had been measured by then, and are kept")
+        raise
     return Measured(found, measurements.add(found))
 
 

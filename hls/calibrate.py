@@ -31,6 +31,7 @@ FEATURES = ("weight_bits", "act_bits")
 MIN_DESIGNS = 10  # three coefficients, and a seventh of the designs held out at a time
 N_FOLDS = 7
 LEAST_MARGIN = 0.01
+LARGE_BATCH = 100  # frames
 LEAST_USED = 8  # of a resource, estimated: a ratio to less says nothing of a ratio to more
 
 
@@ -222,10 +223,13 @@ def _features(design: Design) -> dict[str, float]:
 
 
 def interval_cycles(measured: Measurement) -> float | None:
-    """Cycles a frame in the steady state, as a board had them: by its counters, else by the best throughput."""
+    """Cycles a frame in the steady state, as a board had them: by its counters, else by the best throughput of large batches.
+
+    None where there were only small ones: those say more of the first frame.
+    """
     if measured.counters is not None:
         return measured.counters.avg_interval_cycles
-    fps = measured.fps
+    fps = max((t.fps for t in measured.throughput if t.batch_size >= LARGE_BATCH), default=None)
     return None if fps is None else measured.clock_readback_mhz * 1e6 / fps
 
 

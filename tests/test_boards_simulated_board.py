@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,11 +22,11 @@ from boards import on_device
 from boards.board import Board
 from boards.package import Package, read_package
 from boards.pynq_z2 import PYNQ_Z2
-from boards.simulated_board import accelerator as accelerator_module
 from boards.simulated_board import board as board_module
 from boards.simulated_board.accelerator import Accelerator
 from boards.simulated_board.blocks import Counters, Dma, Gpio, Memory, Window
 from boards.simulated_board.board import BoardError, Faults, Fpga, Truth, read_board
+from boards.simulated_board.board_time import BoardTime
 from boards.simulated_board.circuit import read_circuit
 from boards.simulated_board.clocks import Clocks
 from boards.simulated_board.hwh import FCLK0_MHZ, INSTRUMENTATION, hwh, wizard_mhz
@@ -388,9 +389,9 @@ class Bench:
     """An accelerator, its engines and counters, and a time that is set."""
 
     def __init__(self, truth: Truth | None = None, faults: Faults | None = None, direct: bool = False) -> None:
-        self.ram, self.fpga, self.written = Ram(direct), Fpga(), 0
+        self.ram, self.fpga, self.written, self.time = Ram(direct), Fpga(), 0, BoardTime()
         told = board_module.Board("pynq-z2", PYNQ_Z2.fpga_part, "zynq-7000", 100.0, truth or Truth(), faults or Faults())
-        self.accelerator = Accelerator(read_circuit(circuit()), told, self.fpga, self.ram, lambda: 100.0, self.leave)
+        self.accelerator = Accelerator(read_circuit(circuit()), told, self.fpga, self.ram, lambda: 100.0, self.time, self.leave)
         self.source, self.sink = Dma(self.accelerator), Dma(self.accelerator)
         self.accelerator.source, self.accelerator.sink = self.source, self.sink
         self.counters = Counters(self.accelerator)
@@ -419,20 +420,33 @@ class Bench:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the time."""
-    monkeypatch.setattr(accelerator_module, "time", clock := Clock())
-    return clock.set
+    """Sets the time, which nobody else does then."""
+    seconds = [0.0]
+    monkeypatch.setattr(BoardTime, "now", lambda _: seconds[0])
+    return lambda to: seconds.__setitem__(0, to)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
+def test_who_is_told_to_wait_finds_it_done_the_next_time_and_no_time_passes_otherwise() -> None:
+    bench = Bench()
+    bench.start()
+    assert bench.time.now() == 0
+    assert bench.sink.read(0x00) == 1
+    assert bench.time.now() == pytest.approx(50e-6)
+    assert bench.sink.read(0x00) == 6
+    assert bench.time.now() == pytest.approx(50e-6)
 
-    def set(self, seconds: float) -> None:
-        self.seconds = 1000.0 + seconds
 
-    def perf_counter(self) -> float:
-        return self.seconds
+def test_the_boards_time_is_what_programs_on_it_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("perf_counter", "time", "sleep"):
+        monkeypatch.setattr(time, name, getattr(time, name))  # put back afterwards
+    watch = BoardTime()
+    watch.rule()
+    began, began_at = time.perf_counter(), time.time()
+    time.sleep(3600)
+    time.sleep(-1)
+    watch.wait_until(1.0)  # long ago
+    assert time.perf_counter() - began == pytest.approx(3600)
+    assert time.time() - began_at == pytest.approx(3600)
 
 
 @pytest.mark.parametrize(

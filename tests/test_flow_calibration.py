@@ -156,15 +156,15 @@ def test_earlier_trials_that_still_fit_come_first_and_are_not_retrained(tmp_path
 
 def records(path: Path) -> Measurements:
     """Two designs on the board and what Vivado said of one, one on a simulated board, one on another simulated board."""
-    from tests.test_hls_calibrate import ESTIMATE, throughput
+    from tests.test_hls_calibrate import ESTIMATE, steady
 
     store = Measurements(path)
     told = made_design(estimate=ESTIMATE.to_dict())
     for plan, fps in (("one", 8_000.0), ("two", 9_000.0)):
-        store.add(made_measurement(simulated=False, host="xilinx@board", plan=plan, design=told, throughput=throughput(fps)))
+        store.add(made_measurement(simulated=False, host="xilinx@board", plan=plan, design=told, throughput=steady(fps)))
     store.add(made_synthesis(plan="one", design=told))
     for host, fps in (("simulated", 10_000.0), ("simulated:cycles_factor=2", 5_000.0)):
-        store.add(made_measurement(host=host, design=told, throughput=throughput(fps)))
+        store.add(made_measurement(host=host, design=told, throughput=steady(fps)))
     return store
 
 

@@ -25,7 +25,11 @@ def test_good_settings_pass(settings: dict[str, object]) -> None:
         ({"model": "cvn"}, UnknownModelError, "unknown model 'cvn'; did you mean 'cnv'? There are cnv, tfc"),
         ({"dataset": "cifar"}, UnknownDatasetError, "unknown data set 'cifar'; did you mean 'cifar10'?"),
         ({"board": "pynqz2"}, UnknownBoardError, "unknown board 'pynqz2'; did you mean 'pynq-z2'?"),
-        ({"searcher": "rnadom"}, SettingsError, "unknown searcher 'rnadom'; did you mean 'random'? There are ddpg, random"),
+        (
+            {"searcher": "rnadom"},
+            SettingsError,
+            "unknown searcher 'rnadom'; did you mean 'random'? There are model-based, ",
+        ),
         ({"n_trials": 0}, SettingsError, "TRIALS is 0; a whole number of 1 or more is wanted"),
         ({"retrain_images": -1}, SettingsError, "RETRAIN_IMAGES is -1; a whole number of 1 or more is wanted"),
         ({"final_images": 0}, SettingsError, "FINAL_IMAGES is 0; a whole number of 1 or more is wanted"),

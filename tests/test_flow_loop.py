@@ -110,6 +110,8 @@ def test_it_ends_with_a_policy_that_holds_where_the_first_did_not(
     assert last.found_fps >= MIN_FPS
     assert last.calibration is not None
     assert last.predicted_fps < last.estimated_fps / 1.4
+    assert last.found_fps >= last.predicted_fps  # on the safe side
+    assert loop.rounds.index(last) == 1
     assert loop.best() == last
 
 

@@ -206,7 +206,7 @@ def test_searchers_are_known_by_name() -> None:
         check_searcher(name)
     with pytest.raises(SettingsError) as caught:
         check_searcher("ddgp")
-    assert str(caught.value).startswith("unknown searcher 'ddgp'; did you mean 'ddpg'? There are model-based, ddpg, ")
+    assert str(caught.value).startswith("unknown searcher 'ddgp'; did you mean 'ddpg'? There are model-based, ")
     assert str(caught.value).endswith(", random, and package.module:Class")
 
 

@@ -83,7 +83,7 @@ def fitted_model(n: int = 30, learn: bool = False) -> tuple[RewardModel, np.ndar
     vectors = random_vectors(PolicySpace(chain()), n)
     x = errors_of(vectors)
     rewards = 0.8 - x @ np.linspace(0.02, 0.1, x.shape[1]) - 0.1 * x[:, 0] * x[:, 1]
-    model = RewardModel(x.shape[1])
+    model = RewardModel(x.shape[1], PolicySpace(chain()).neighbours)
     model.fit(vectors, rewards.tolist(), learn)
     return model, np.array(vectors), rewards
 
@@ -129,7 +129,7 @@ def test_a_network_that_broke_down_does_not_hide_the_differences_of_the_others()
 
 
 def test_equal_rewards_are_no_trouble() -> None:
-    model = RewardModel(3)
+    model = RewardModel(3, [])
     model.fit([(1, 2, 3), (2, 3, 4), (1, 2, 3)], [0.5, 0.5, 0.5], True)
     assert np.isfinite(model.mean([(1, 1, 1)])).all()
     assert isinstance(Scales.of_logs(model._logs), Scales)

@@ -36,7 +36,12 @@ def design(**changed: object):  # type: ignore[no-untyped-def]
 
 
 def throughput(*fps: float) -> tuple[Throughput, ...]:
+    """Of batches of 1, 10, 100, …"""
     return tuple(Throughput(batch_size=10**i, fps=f, median_ms=10**i / f, fastest_ms=10**i / f) for i, f in enumerate(fps))
+
+
+def steady(fps: float) -> tuple[Throughput, ...]:
+    return throughput(fps / 3, fps / 2, fps)
 
 
 def observed(ratio: float, n: int, weight: float = 2.0, act: float = 2.0) -> Observation:
@@ -44,11 +49,18 @@ def observed(ratio: float, n: int, weight: float = 2.0, act: float = 2.0) -> Obs
 
 
 def test_a_boards_best_throughput_at_the_clock_it_had_is_its_interval() -> None:
-    measured = made_measurement(design=design(), throughput=throughput(3_000.0, 8_000.0), clock_readback_mhz=99.0)
+    measured = made_measurement(design=design(), throughput=steady(8_000.0), clock_readback_mhz=99.0)
     assert interval_cycles(measured) == pytest.approx(99e6 / 8_000)
     (only,) = observations(measured)
     assert (only.quantity, only.source, only.estimated) == (INTERVAL, "board", 10_000)
     assert only.found == pytest.approx(12_375)
+
+
+def test_small_batches_say_nothing_of_the_steady_state() -> None:
+    measured = made_measurement(design=design(), throughput=throughput(3_000.0, 8_000.0))
+    assert [t.batch_size for t in measured.throughput] == [1, 10]
+    assert interval_cycles(measured) is None
+    assert observations(measured) == []
 
 
 def test_counters_are_believed_before_the_clock_on_the_wall() -> None:
@@ -83,8 +95,8 @@ def test_simulated_and_real_ones_are_never_mixed() -> None:
 
 
 def test_one_design_measured_often_is_one_design() -> None:
-    often = [made_measurement(design=design(), throughput=throughput(f)) for f in (8_000.0, 8_000.0, 4_000.0)]
-    other = made_measurement(design=design(), plan="other", throughput=throughput(5_000.0))
+    often = [made_measurement(design=design(), throughput=steady(f)) for f in (8_000.0, 8_000.0, 4_000.0)]
+    other = made_measurement(design=design(), plan="other", throughput=steady(5_000.0))
     found = learn("pynq-z2", True, [*often, other]).factors[INTERVAL]
     assert found.n_designs == 2
     assert found.ratio == pytest.approx(math.sqrt(1.25 * 2.0))  # of 10,000 cycles: 12,500, the median of three, and 20,000
@@ -159,7 +171,7 @@ def test_a_calibrated_estimate_is_multiplied_and_keeps_what_it_was() -> None:
 
 
 def made() -> Calibration:
-    return learn("pynq-z2", True, [made_measurement(design=design(), throughput=throughput(8_000.0))])
+    return learn("pynq-z2", True, [made_measurement(design=design(), throughput=steady(8_000.0))])
 
 
 def test_a_calibration_is_read_as_it_was_written() -> None:

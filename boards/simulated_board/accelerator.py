@@ -1,13 +1,11 @@
 """What is in the simulated FPGA: a circuit between two DMA engines, and how long it takes.
 
-A run of the engines really takes the time that the circuit would take at its clock, so that whoever measures with a watch
-measures that. What comes out is worked out only when somebody reads it: that takes longer than the hardware would, and must
-not be measured.
+A run of the engines takes the time that the circuit would take at its clock, by the board's own watch. What comes out is
+worked out only when somebody reads it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .board import Board, Fpga
+from .board_time import BoardTime
 from .circuit import Circuit
 from .packing import pack, unpack
 
@@ -81,6 +80,7 @@ class Accelerator:
         fpga: Fpga,
         memory: Memory,
         clock_mhz: Callable[[], float],
+        time: BoardTime,
         leave: Callable[[], None],
     ) -> None:
         """A design.
@@ -91,10 +91,11 @@ class Accelerator:
             fpga: what is remembered; counted up here.
             memory: of the board.
             clock_mhz: that the design runs at now.
+            time: of the board.
             leave: writes down what is remembered.
         """
         self._circuit, self._board, self._fpga, self._memory = circuit, board, fpga, memory
-        self._clock_mhz, self._leave = clock_mhz, leave
+        self._clock_mhz, self._time, self._leave = clock_mhz, time, leave
         factor = board.truth.cycles_factor * board.faults.slowdown
         self._interval = max(1, round(circuit.interval_cycles * factor))
         self._latency = max(1, round(circuit.latency_cycles * factor))
@@ -110,13 +111,18 @@ class Accelerator:
 
     def busy(self) -> bool:
         """Whether the engines move frames; those that are done by now are told so."""
-        if self._running and not self._fpga.is_stuck and time.perf_counter() >= self._running.end_s:
+        if self._running and not self._fpga.is_stuck and self._time.now() >= self._running.end_s:
             self._unread.append(self._running)
             self._running = None
             self.source.done = self.sink.done = True
             if self._memory.is_seen_directly(self._unread[-1].address):
                 self.settle(self._unread[-1].address, self._unread[-1].target.size)
         return self._running is not None
+
+    def wait(self) -> None:
+        """Let the time pass that the engines still need; who asks again finds them done."""
+        if self._running and not self._fpga.is_stuck:
+            self._time.wait_until(self._running.end_s)
 
     def started(self) -> None:
         """Begin a run, once both engines have been started."""
@@ -140,7 +146,7 @@ class Accelerator:
             self.forget(self.sink.address, target.size)
         cycles = self._latency + (n - 1) * self._interval
         takes_s = cycles / (self._clock_mhz() * 1e6) + 1e-6 * self._board.truth.overhead_us
-        began_s = time.perf_counter()
+        began_s = self._time.now()
         self._running = _Run(
             frames.copy().reshape(-1, self._n_in), target, self.sink.address, self._fpga.n_frames, began_s + takes_s
         )
@@ -185,12 +191,12 @@ class Accelerator:
 
     def generate(self, least_interval: int) -> None:
         """Have the generator feed frames from now on, with at least so many cycles between them."""
-        self._generator = (time.perf_counter(), None, least_interval)
+        self._generator = (self._time.now(), None, least_interval)
 
     def stop_generating(self) -> None:
         """Feed no more."""
         if self._generator and self._generator[1] is None:
-            self._generator = (self._generator[0], time.perf_counter(), self._generator[2])
+            self._generator = (self._generator[0], self._time.now(), self._generator[2])
 
     def counters(self, window: int) -> Mapping[str, int]:
         """What FINN's counters say, but for the checksum: of that the number of frames alone.
@@ -202,7 +208,7 @@ class Accelerator:
             return {"min_latency": 0xFFFF_FFFF}
         since, until, least = self._generator
         per_s = self._clock_mhz() * 1e6
-        cycles = round((time.perf_counter() - since) * per_s)
+        cycles = round((self._time.now() - since) * per_s)
         fed = cycles if until is None else round((until - since) * per_s)
         interval = max(self._interval, least)
         n = (fed - self._latency) // interval + 1 if self.is_fed_by_generator and fed >= self._latency else 0

@@ -85,6 +85,8 @@ class Dma:
         runs = self._accelerator.busy() or self.waits
         told = (1 if runs else 4) | (2 if self.done else 0)
         self.done = False
+        if runs:
+            self._accelerator.wait()  # who is told to wait asks again and again; once is enough
         return told
 
     def write(self, offset: int, value: int) -> None:

@@ -22,6 +22,7 @@ from pynq.pl_server.device import Device
 from .accelerator import Accelerator
 from .blocks import Block, Counters, Dma, Gpio, Memory, Window
 from .board import Board, Fpga
+from .board_time import BoardTime
 from .circuit import circuit_in, read_circuit
 from .clocks import ARCHITECTURES, Clocks
 
@@ -54,6 +55,7 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         self.fpga_part, self.arch = board.fpga_part, ARCHITECTURES[board.family]
         self.capabilities = {"MEMORY_MAPPED": True}
         self.board = board
+        self.time = BoardTime()
         self.log: list[tuple[str, str, int, int]] | None = None
         self._state, self._fpga = state, Fpga.read(state)
         self._clocks = Clocks(board)
@@ -174,7 +176,7 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         self._fpga.bitfile, self._fpga.n_frames, self._fpga.is_stuck = str(bitstream.bitfile_name), 0, False
         self.leave()
         self._clocks.load(Path(bitstream.bitfile_name).with_suffix(".hwh"))
-        accelerator = Accelerator(circuit, self.board, self._fpga, self, self._clocks.design_mhz, self.leave)
+        accelerator = Accelerator(circuit, self.board, self._fpga, self, self._clocks.design_mhz, self.time, self.leave)
         accelerator.source, accelerator.sink = source, sink = Dma(accelerator), Dma(accelerator)
         counters = Counters(accelerator)
 

@@ -61,13 +61,15 @@ def launch(state: Path, program: Path, arguments: Sequence[str]) -> None:
     temporary.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(temporary)  # every simulated board has its own
     try:
-        board = switch_on(state.resolve()).board
+        device = switch_on(state.resolve())
     except BoardError as error:
         sys.exit(str(error))
+    board = device.board
     if board.faults.busy:
         _hold(temporary / LOCK)
     if board.faults.full_card is not None:
         _fill_card(state.resolve() / "home", board.faults.full_card)
+    device.time.rule()
     sys.argv = [str(program), *arguments]
     sys.path.insert(0, str(program.resolve().parent))
     runpy.run_path(str(program), run_name="__main__")

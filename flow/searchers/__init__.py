@@ -5,7 +5,7 @@ from __future__ import annotations
 from flow.searchers.actor_critic import BlindDDPGSearcher, DDPGSearcher, SACSearcher, StrippingDDPGSearcher, TD3Searcher
 from flow.searchers.evolution import EvolutionSearcher
 from flow.searchers.masked_ppo import MaskablePPOSearcher
-from flow.searchers.model_based import ModelBasedSearcher
+from flow.searchers.model_based import ModelBasedSearcher, UnpractisedSearcher
 from flow.searchers.optuna_samplers import CMAESSearcher, NSGA2Searcher, TPESearcher
 from flow.searchers.protocol import Searcher, Shortlisting
 from flow.searchers.recipes import FinnRLSearcher, HAQSearcher
@@ -36,6 +36,7 @@ __all__ = [
     "TPESearcher",
     "ThompsonSearcher",
     "UniformSearcher",
+    "UnpractisedSearcher",
     "check_searcher",
     "get_searcher",
     "make_searcher",

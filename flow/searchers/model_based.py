@@ -43,7 +43,7 @@ class ModelBasedSearcher:
         self._rng = np.random.default_rng(seed)
         self._history = History()
         self._asked: set[Vector] = set()
-        self._model = RewardModel(self._space.n)
+        self._model = RewardModel(self._space.n, self._space.neighbours)
         self._n_fitted = 0
         self._n_learned = 0
         self._climber = Climber(self._space)
@@ -111,3 +111,11 @@ class ModelBasedSearcher:
         vectors, rewards = self._history.vectors, self._history.rewards
         best = np.sort(np.argsort(-np.array(rewards), kind="stable")[: self.MOST_TRIALS])
         return [vectors[i] for i in best], [rewards[i] for i in best]
+
+
+class UnpractisedSearcher(ModelBasedSearcher):
+    """An ablation of the default: local search begins at random policies, not at those of an actor that has practised."""
+
+    def _imagined(self, function: Function) -> list[Vector]:
+        draw, order = self._space.draw, self._rng.permutation
+        return [self._space.filled(draw(self._rng), order(self._space.n)) for _ in range(self.N_STARTS)]

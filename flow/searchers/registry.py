@@ -11,7 +11,7 @@ from flow.errors import SettingsError
 from flow.searchers.actor_critic import BlindDDPGSearcher, DDPGSearcher, SACSearcher, StrippingDDPGSearcher, TD3Searcher
 from flow.searchers.evolution import EvolutionSearcher
 from flow.searchers.masked_ppo import MaskablePPOSearcher
-from flow.searchers.model_based import ModelBasedSearcher
+from flow.searchers.model_based import ModelBasedSearcher, UnpractisedSearcher
 from flow.searchers.optuna_samplers import CMAESSearcher, NSGA2Searcher, TPESearcher
 from flow.searchers.protocol import Searcher
 from flow.searchers.recipes import FinnRLSearcher, HAQSearcher
@@ -23,6 +23,7 @@ SearcherFactory = Callable[[Decisions, int], Searcher]
 
 SEARCHERS: dict[str, SearcherFactory] = {
     "model-based": ModelBasedSearcher,
+    "model-based-no-actor": UnpractisedSearcher,
     "ddpg": DDPGSearcher,
     "ddpg-no-weight-std": BlindDDPGSearcher,
     "ddpg-no-step-limits": StrippingDDPGSearcher,

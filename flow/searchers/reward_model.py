@@ -1,8 +1,9 @@
 """What the rewards of policies not yet evaluated may be: a Gaussian process on what bits lose.
 
 A quantizer of b bits has an error in proportion to 2^-b, and the loss that errors cause is to first order linear in
-them, to second order in their squares and products. So the reward is a sum of effects of 2^-b and 4^-b of every
-decision, which have a mean in common, and a smooth function of all 2^-b together for what does not add up.
+them, to second order in their squares and products; of products, those of the weights of a layer and of the
+activations at its two ends matter most. So the reward is a sum of effects of 2^-b and 4^-b of every decision and of these
+products, which have a mean in common, and a smooth function of all 2^-b together for the rest.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Scales:
     Attributes:
         common: deviation of the effect that all decisions have in common.
         linear, square: deviations of the effects of single decisions, of 2^-b and of 4^-b, around it.
+        product: deviation of the effects of pairs of decisions.
         smooth: deviation of the smooth part.
         noise: deviation of an evaluation.
         lengths: length scale of the smooth part in each decision (d,).
@@ -41,22 +43,28 @@ class Scales:
     common: float
     linear: float
     square: float
+    product: float
     smooth: float
     noise: float
     lengths: Floats
 
     @classmethod
     def of_logs(cls, logs: Floats) -> Scales:
-        """From their logarithms (5 + d,)."""
-        common, linear, square, smooth, noise = (float(v) for v in np.exp(logs[:5]))
-        return cls(common, linear, square, smooth, noise, np.exp(logs[5:]))
+        """From their logarithms (6 + d,)."""
+        common, linear, square, product, smooth, noise = (float(v) for v in np.exp(logs[:6]))
+        return cls(common, linear, square, product, smooth, noise, np.exp(logs[6:]))
 
 
 def _prior(n_decisions: int) -> tuple[Floats, Floats]:
     """Means and deviations of the logarithms: weak beliefs, which keep few rewards from meaning too much."""
-    means = np.log([1.0, 0.5, 0.3, 0.5, 0.15] + [2.0] * n_decisions)
-    deviations = np.array([1.0, 0.7, 0.7, 0.7, 0.7] + [0.7] * n_decisions)
+    means = np.log([1.0, 0.5, 0.3, 1.0, 0.5, 0.15] + [2.0] * n_decisions)
+    deviations = np.array([1.0, 0.7, 0.7, 0.7, 0.7, 0.7] + [0.7] * n_decisions)
     return means, deviations
+
+
+def _of_features(s: Scales) -> tuple[float, float, float, float]:
+    """Deviations of the effects of features, in their order."""
+    return s.common, s.linear, s.square, s.product
 
 
 class RewardModel:
@@ -64,9 +72,11 @@ class RewardModel:
 
     Args:
         n_decisions: of a policy.
+        pairs: decisions whose errors act together.
     """
 
-    def __init__(self, n_decisions: int) -> None:
+    def __init__(self, n_decisions: int, pairs: Sequence[tuple[int, int]]) -> None:
+        self._pairs = np.array(pairs, np.int64).reshape(-1, 2)
         self._logs, self._deviations = _prior(n_decisions)
         self._means = self._logs.copy()
         self._scales = Scales.of_logs(self._logs)
@@ -85,7 +95,7 @@ class RewardModel:
         y = np.maximum(y, low)
         self._mean, self._deviation = float(y.mean()), max(float(y.std()), 1e-6)
         self._x = errors_of(bits)
-        self._centre = self._x.mean(axis=0), (self._x**2).mean(axis=0)
+        self._centre = self._x.mean(axis=0), (self._x**2).mean(axis=0), self._products(self._x).mean(axis=0)
         self._y = (y - self._mean) / self._deviation - self._expected(self._x)
         if learn_scales:
             self._logs = self._most_probable()
@@ -94,10 +104,14 @@ class RewardModel:
         self._factor = cholesky(k, lower=True)
         self._weights = cho_solve((self._factor, True), self._y)
 
-    def _features(self, x: Floats) -> tuple[Floats, Floats, Floats]:
-        """Of the common effect (n, 1), the linear ones (n, d), the squares (n, d), around the policies told."""
-        linear, square = x - self._centre[0], x**2 - self._centre[1]
-        return linear.sum(axis=1, keepdims=True) / np.sqrt(x.shape[1]), linear, square
+    def _products(self, x: Floats) -> Floats:
+        products: Floats = x[:, self._pairs[:, 0]] * x[:, self._pairs[:, 1]]
+        return products
+
+    def _features(self, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Of the common effect (n, 1), linear ones (n, d), squares (n, d), and products, around the policies told."""
+        linear, square, product = x - self._centre[0], x**2 - self._centre[1], self._products(x) - self._centre[2]
+        return linear.sum(axis=1, keepdims=True) / np.sqrt(x.shape[1]), linear, square, product
 
     def _expected(self, x: Floats) -> Floats:
         """Rewards before any were told, of deviation 1: the more errors the worse."""
@@ -105,9 +119,9 @@ class RewardModel:
         return expected
 
     def _parts(self, a: Floats, b: Floats, s: Scales) -> list[Floats]:
-        """The kernel's parts between policies: common, linear, square, smooth, each (n_a, n_b)."""
+        """The kernel's parts between policies: common, linear, square, product, smooth, each (n_a, n_b)."""
         of_a, of_b = self._features(a), self._features(b)
-        parts = [w**2 * (p @ q.T) for w, p, q in zip((s.common, s.linear, s.square), of_a, of_b, strict=True)]
+        parts = [w**2 * (p @ q.T) for w, p, q in zip(_of_features(s), of_a, of_b, strict=True)]
         p, q = a / s.lengths, b / s.lengths
         apart = np.maximum((p**2).sum(1)[:, None] + (q**2).sum(1) - 2 * p @ q.T, 0.0)
         return [*parts, s.smooth**2 * np.exp(-apart / 2)]
@@ -138,12 +152,12 @@ class RewardModel:
         loss = 0.5 * self._y @ alpha + np.log(np.diag(factor)).sum() + 0.5 * z @ z
         w = 0.5 * (cho_solve((factor, True), np.eye(n)) - np.outer(alpha, alpha))
         gradient = np.empty_like(logs)
-        gradient[:4] = [2 * (w * p).sum() for p in parts]
-        gradient[4] = 2 * s.noise**2 * np.trace(w)
-        m = w * parts[3]
+        gradient[:5] = [2 * (w * p).sum() for p in parts]
+        gradient[5] = 2 * s.noise**2 * np.trace(w)
+        m = w * parts[4]
         x = self._x
         apart = 2 * ((m.sum(axis=1) @ x**2) - ((m @ x) * x).sum(axis=0))
-        gradient[5:] = apart / s.lengths**2
+        gradient[6:] = apart / s.lengths**2
         return float(loss), gradient + z / self._deviations
 
     def mean(self, bits: object) -> Floats:
@@ -156,10 +170,11 @@ class RewardModel:
         """The same, and how uncertain they are, noise of an evaluation left out."""
         x, s = errors_of(bits), self._scales
         k = self._kernel(x)
-        common, linear, square = self._features(x)
-        before = s.common**2 * (common**2).sum(1) + s.linear**2 * (linear**2).sum(1) + s.square**2 * (square**2).sum(1)
+        before = np.full(len(x), s.smooth**2)
+        for w, f in zip(_of_features(s), self._features(x), strict=True):
+            before += w**2 * (f**2).sum(axis=1)
         explained = (solve_triangular(self._factor, k.T, lower=True) ** 2).sum(axis=0)
-        left = np.sqrt(np.maximum(before + s.smooth**2 - explained, 0.0))
+        left = np.sqrt(np.maximum(before - explained, 0.0))
         return self._mean + self._deviation * (self._expected(x) + k @ self._weights), self._deviation * left
 
     def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
@@ -169,7 +184,7 @@ class RewardModel:
         from Gaussian process posteriors", ICML 2020).
         """
         s, d = self._scales, self._x.shape[1]
-        effects = [w * rng.standard_normal(n) for w, n in ((s.common, 1), (s.linear, d), (s.square, d))]
+        effects = [w * rng.standard_normal(n) for w, n in zip(_of_features(s), (1, d, d, len(self._pairs)), strict=True)]
         waves, phases = rng.standard_normal((d, N_WAVES)) / s.lengths[:, None], rng.uniform(0, 2 * np.pi, N_WAVES)
         heights = s.smooth * np.sqrt(2 / N_WAVES) * rng.standard_normal(N_WAVES)
 
