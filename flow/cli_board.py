@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -28,6 +29,9 @@ from flow.cli_options import (
     settings_of,
 )
 from flow.interruption import ctrl_c
+
+if TYPE_CHECKING:
+    from boards.runner import Runner
 
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
 
@@ -239,14 +243,11 @@ def loop(
     done = Loop(path or Path("loops") / settings.directory.name, settings, host, environment())
     store = boards.measurements.Measurements(measurements)
     with ctrl_c.also_on(signal.SIGTERM, signal.SIGHUP), ConsoleListener(_console(), between=ctrl_c.check) as listener:
-        done.run(
-            rounds,
-            lambda: connect(host, done.board.name, accept_host_key, board_python, listener),
-            store,
-            effort,
-            images,
-            listener,
-        )
+
+        def board_of_host() -> AbstractContextManager[Runner]:
+            return connect(host, done.board.name, accept_host_key, board_python, listener)
+
+        done.run(rounds, board_of_host, store, effort, images, listener)
         _console().print(loop_table(done))
         best = done.best()
         listener.note(
