@@ -195,7 +195,7 @@ def calibrate(
         console.print(f"{made.path}: the next make search BOARD={board} takes it", soft_wrap=True)
     else:
         console.print(
-            f"{made.path}: of the simulated board, which is no board; make search takes it with CALIBRATION={made.path} alone",
+            f"{made.path}: of the simulated board, which is no board; make search takes it only with CALIBRATION={made.path}",
             soft_wrap=True,
         )
 

@@ -24,6 +24,7 @@ from flow.errors import LoginError, SettingsError
 from flow.progress import Listener
 
 STATE = Path(".simulated-board")
+WORTH_TELLING = 1_000_000  # bytes
 INTERPRETER = Path(".venv-board/bin/python")
 
 
@@ -56,8 +57,8 @@ def connect(
         transport = SshTransport(host, known_hosts, lambda: _password(host), accept_new=accept_host_key)
 
     def progress(done: int, total: int) -> None:
-        if listener is not None:
-            listener.advance("copying, kB", done // 1000, max(1, total // 1000))
+        if listener is not None and total >= WORTH_TELLING:
+            listener.advance("copying, kB", done // 1000, total // 1000)
 
     with PynqRunner(transport, progress) as runner:
         yield runner

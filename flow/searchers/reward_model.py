@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 N_WAVES = 192  # random Fourier features of a sample's smooth part
@@ -176,6 +177,18 @@ class RewardModel:
         explained = (solve_triangular(self._factor, k.T, lower=True) ** 2).sum(axis=0)
         left = np.sqrt(np.maximum(before - explained, 0.0))
         return self._mean + self._deviation * (self._expected(x) + k @ self._weights), self._deviation * left
+
+    def improvement(self, told: Sequence[Sequence[int]]) -> Callable[[object], Floats]:
+        """What policies (n, d) are expected to better the best of those told by, (n,); Jones et al., 1998."""
+        best = float(self.mean(told).max())
+
+        def function(bits: object) -> Floats:
+            mean, deviation = self.mean_and_deviation(bits)
+            z = (mean - best) / np.maximum(deviation, 1e-9)
+            found: Floats = deviation * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+            return found
+
+        return function
 
     def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
         """One function that the rewards may be: from policies (n, d) to rewards (n,).
