@@ -37,7 +37,7 @@ ON_BOARD = --host "$(HOST)" $(call flag,BATCH_SIZES,batch-sizes) $(call flag,REP
 BOARD_OF_RUN = $(and $(filter command,$(origin BOARD)),$(or $(RUN),$(POLICY)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup simulated-board search estimate retrain verify bitstream measure calibrate loop board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy lint format type arch check clean
+.PHONY: help setup simulated-board search estimate retrain verify bitstream measure calibrate loop board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy bench-search lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -45,7 +45,7 @@ help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
-	@echo "             MIN_FPS MAX_UTIL TOP_K SEARCHER=ddpg|random RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
+	@echo "             MIN_FPS MAX_UTIL TOP_K SEARCHER=ddpg|model-based|thompson|random|... RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
 	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE INSTRUMENTED"
 	@echo "             HOST=simulated[:fault,...]|user@address ROUNDS PACKAGE BATCH_SIZES TEST_IMAGES CALIBRATION MEASUREMENTS"
 
@@ -126,6 +126,9 @@ bench-proxy: $(STAMP) ## which cheap reward ranks policies as a long retraining 
 
 bench-accuracy: $(STAMP) ## accuracy of uniform bits after long retraining, beside published figures (an hour; resumes)
 	$(BIN)/python -W ignore -m benchmarks.bench_accuracy
+
+bench-search: $(STAMP) ## how close each searcher comes to the best policy there is, at equal trials (hours; resumes)
+	$(BIN)/python -W ignore -m benchmarks.bench_search
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -59,7 +59,7 @@ def search(
     min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
     max_util: MaxUtil = None,
     top_k: TopK = None,
-    searcher: Annotated[str, typer.Option(help="ddpg or random")] = "ddpg",
+    searcher: Annotated[str, typer.Option(help="ddpg, model-based, … (README), or your own as package.module:Class")] = "ddpg",
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,

@@ -22,7 +22,7 @@ from flow.policy_file import read_policy
 from flow.progress import Listener
 from flow.report import Outcome, UniformResult, estimate_document, policy_document, summary
 from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json, write_text
-from flow.searchers import SEARCHERS
+from flow.searchers import make_searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial, best_trial
@@ -177,7 +177,7 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
         if calibration:
             write_text(run / OF_A_RUN, calibration.to_json())
     run.claim(identity)
-    searcher = SEARCHERS[settings.searcher](decisions, settings.seed)
+    searcher = make_searcher(settings.searcher, decisions, settings.seed)
     store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
 
     data = {"classes": list(splits.classes), "preparation": splits.preparation and splits.preparation.to_dict()}

@@ -34,7 +34,9 @@ from models.policy import BitPolicy, LayerBits
 from tests.flow_fakes import decisions, made_up_accuracy, meets_constraint, policy_of
 
 N = DDPGSearcher.WARM_UP + 3
-LONGER = {"haq": HAQSearcher.WARM_UP + 3, "thompson": ThompsonSearcher.N_FIRST + 3}  # until they have begun to learn
+LONGER = {"haq": HAQSearcher.WARM_UP + 3, "thompson": ThompsonSearcher.N_FIRST + 3} | dict.fromkeys(
+    ("model-based", "model-based-no-actor"), ModelBasedSearcher.N_FIRST + 3
+)  # until they have begun to learn
 REPEATING = {"ddpg", "ddpg-no-weight-std", "ddpg-no-step-limits", "td3", "sac", "maskable-ppo", "haq", "finn-rl", "random"}
 """Searchers that may propose a policy again: agents that act as they were published, and independent draws."""
 SAME_BEGINNING = {"uniform", "greedy", "ilp"}
@@ -190,7 +192,7 @@ def test_stable_baselines3_learns_on_the_environment_by_itself() -> None:
 def test_a_shortlist_is_of_the_policies_told_and_leaves_no_trace() -> None:
     searcher, other = ModelBasedSearcher(decisions(), 2), ModelBasedSearcher(decisions(), 2)
     assert isinstance(searcher, Shortlisting)
-    for n in range(12):
+    for n in range(20):
         policy = searcher.ask()
         assert policy == other.ask()
         for s in (searcher, other):

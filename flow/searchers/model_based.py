@@ -9,7 +9,7 @@ import numpy as np
 from flow.decision import Decisions
 from flow.searchers.climbing import Climber
 from flow.searchers.imagination import Actor
-from flow.searchers.reward_model import RewardModel, errors_of
+from flow.searchers.reward_model import RewardModel
 from flow.searchers.space import Floats, History, PolicySpace, Vector, unseen
 from models.policy import BitPolicy
 
@@ -20,23 +20,22 @@ class ModelBasedSearcher:
     """Learns what rewards to expect, acts on imagined episodes, and proposes what may be the best.
 
     State, actions, limits and reward are those of every agent. Before a proposal the model of the reward
-    (`flow.searchers.reward_model`) gives a function of policies: in turn one that the rewards may be, drawn from what is
-    still possible, so that policies are tried as often as they are likely to be the best (Thompson sampling), and the
-    improvement on the best trial to be expected, which spends less on finding out. An actor practises on episodes whose
-    rewards the function gives, within the real limits at every step; the best of these episodes and of the trials so
-    far are improved by local search within what is feasible; and the best policy that was not met before is proposed.
+    (`flow.searchers.reward_model`) gives one function that the rewards may be, drawn from what is still possible; an
+    actor practises on episodes whose rewards it gives, within the real limits at every step; the best of these episodes
+    and of the trials so far are improved by local search within what is feasible; and the best policy that was not met
+    before is proposed. So policies are tried as often as they are likely to be the best (Thompson sampling).
 
     Args:
         decisions: the pass over the layers.
         seed: of everything random.
     """
 
-    N_FIRST = 6  # trials before the model has a say
+    N_FIRST = 15  # trials before the model has a say: random, so that it learns of all decisions
     N_ROUNDS = 2  # steps of the actor before a proposal
     N_EPISODES = 24  # imagined, of each step
     N_STARTS = 2  # of local search from each source: episodes and trials
     MOST_ASKED = 40  # policies asked whether they are feasible, a start
-    LEARN_SCALES_EVERY = (4, 40, 10)  # trials up to 40, then every 10
+    LEARN_SCALES_EVERY = 10  # trials
     MOST_TRIALS = 600  # that the model takes in
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
@@ -44,7 +43,7 @@ class ModelBasedSearcher:
         self._rng = np.random.default_rng(seed)
         self._history = History()
         self._asked: set[Vector] = set()
-        self._model = RewardModel(self._space.n, self._space.neighbours)
+        self._model = RewardModel()
         self._n_fitted = 0
         self._n_learned = 0
         self._climber = Climber(self._space)
@@ -52,17 +51,15 @@ class ModelBasedSearcher:
 
     def ask(self) -> BitPolicy:
         """See `Searcher.ask`; never a policy that was met before, as long as there are others."""
-        n = len(self._history)
-        if n < self.N_FIRST:
-            function, starts = self._first_guess(), []
+        seen = self._history.seen | self._asked
+        if len(self._history) < self.N_FIRST:
+            starts, vector = [self._random()], None
         else:
             self._fit()
-            function = self._model.sample(self._rng) if n % 2 else self._model.improvement(self._history.vectors)
-            starts = self._promising(self.N_STARTS)
-        starts = [*self._imagined(function), *starts]
-        seen = self._history.seen | self._asked
-        ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
-        _, vector = max(ends, key=lambda e: e[0])
+            function = self._model.sample(self._rng)
+            starts = [*self._imagined(function), *self._promising(self.N_STARTS)]
+            ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
+            _, vector = max(ends, key=lambda e: e[0])
         if vector is None:
             vector = unseen(self._space, starts[0], seen, self._rng)
         self._asked.add(vector)
@@ -80,10 +77,9 @@ class ModelBasedSearcher:
         self._n_fitted = 0
         return [self._space.policy(v) for v in self._promising(n)]
 
-    def _first_guess(self) -> Function:
-        """Without trials: every error of a quantizer costs something, some more than others."""
-        costs = self._rng.lognormal(0.0, 0.7, self._space.n)
-        return lambda bits: -errors_of(bits) @ costs
+    def _random(self) -> Vector:
+        """A random policy that leaves nothing to spend."""
+        return self._space.filled(self._space.draw(self._rng), self._rng.permutation(self._space.n))
 
     def _imagined(self, function: Function) -> list[Vector]:
         """Where local search begins beside the trials."""
@@ -100,8 +96,7 @@ class ModelBasedSearcher:
         n = len(self._history)
         if n == self._n_fitted:
             return
-        every, until, later = self.LEARN_SCALES_EVERY
-        learn = self._n_learned == 0 or n - self._n_learned >= (every if n <= until else later)
+        learn = self._n_learned == 0 or n - self._n_learned >= self.LEARN_SCALES_EVERY
         if learn:
             self._n_learned = n
         self._model.fit(*self._told(), learn_scales=learn)
@@ -118,5 +113,4 @@ class UnpractisedSearcher(ModelBasedSearcher):
     """An ablation of the default: local search begins at random policies, not at those of an actor that has practised."""
 
     def _imagined(self, function: Function) -> list[Vector]:
-        draw, order = self._space.draw, self._rng.permutation
-        return [self._space.filled(draw(self._rng), order(self._space.n)) for _ in range(self.N_STARTS)]
+        return [self._random() for _ in range(self.N_STARTS)]

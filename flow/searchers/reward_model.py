@@ -1,26 +1,28 @@
-"""What the rewards of policies not yet evaluated may be: a Gaussian process on what bits lose.
+"""What the rewards of policies not yet evaluated may be: a regression on what bits lose, and a process on what it misses.
 
 A quantizer of b bits has an error in proportion to 2^-b, and the loss that errors cause is to first order linear in
-them, to second order in their squares and products; of products, those of the weights of a layer and of the
-activations at its two ends matter most. So the reward is a sum of effects of 2^-b and 4^-b of every decision and of these
-products, which have a mean in common, and a smooth function of all 2^-b together for the rest.
+them, to second order in their squares. So the reward is a sum of effects of 2^-b and 4^-b of every decision, none of
+which does good; what does not add up is left to a Gaussian process on all 2^-b together. With the few dozen trials of
+a search more than that (products of errors, a length scale for every decision) predicts no better, and what is drawn
+from it is wilder: see docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
-from scipy.special import ndtr
+from scipy.linalg import cho_solve, cholesky
 
 Floats = NDArray[np.float64]
-N_WAVES = 192  # random Fourier features of a sample's smooth part
-JITTER = 1e-8
-EXPECTED = -1.0  # effect that all decisions have in common
+
+NOISE = 0.05  # variance of an evaluation in the regression, of rewards scaled to 1
+SPREAD = 0.5  # of the posterior's variance, which draws have: a little less daring than Thompson's own
+N_WAVES = 128  # random Fourier features of a draw of the process
+LENGTHS, VARIANCES, NOISES = (0.5, 1.0, 2.0), (0.02, 0.05, 0.1, 0.2, 0.4), (0.02, 0.05, 0.1)  # that the process may have
+FEW = 20  # trials, up to which the regression stands alone
 
 
 def errors_of(bits: object) -> Floats:
@@ -28,59 +30,51 @@ def errors_of(bits: object) -> Floats:
     return np.asarray(2.0 ** (1.0 - np.asarray(bits, float)))
 
 
-@dataclass(frozen=True)
-class Scales:
-    """Hyperparameters, of rewards scaled to deviation 1.
-
-    Attributes:
-        common: deviation of the effect that all decisions have in common.
-        linear, square: deviations of the effects of single decisions, of 2^-b and of 4^-b, around it.
-        product: deviation of the effects of pairs of decisions.
-        smooth: deviation of the smooth part.
-        noise: deviation of an evaluation.
-        lengths: length scale of the smooth part in each decision (d,).
-    """
-
-    common: float
-    linear: float
-    square: float
-    product: float
-    smooth: float
-    noise: float
-    lengths: Floats
-
-    @classmethod
-    def of_logs(cls, logs: Floats) -> Scales:
-        """From their logarithms (6 + d,)."""
-        common, linear, square, product, smooth, noise = (float(v) for v in np.exp(logs[:6]))
-        return cls(common, linear, square, product, smooth, noise, np.exp(logs[6:]))
+def _effects_of(bits: object) -> Floats:
+    """What has an effect of its own: errors and their squares (n, 2 d)."""
+    x = errors_of(bits)
+    return np.concatenate([x, x**2], axis=1)
 
 
-def _prior(n_decisions: int) -> tuple[Floats, Floats]:
-    """Means and deviations of the logarithms: weak beliefs, which keep few rewards from meaning too much."""
-    means = np.log([1.0, 0.5, 0.3, 1.0, 0.5, 0.15] + [2.0] * n_decisions)
-    deviations = np.array([1.0, 0.7, 0.7, 0.7, 0.7, 0.7] + [0.7] * n_decisions)
-    return means, deviations
+class LinearModel:
+    """A Bayesian linear regression on errors and their squares, whose effects are at most 0."""
 
+    def fit(self, bits: object, rewards: Floats) -> None:
+        """Take in rewards (n,) of policies (n, d)."""
+        x = _effects_of(bits)
+        self._centre, self._spread = x.mean(axis=0), x.std(axis=0) + 1e-6
+        self._offset, self._scale = float(rewards.mean()), float(rewards.std()) + 1e-6
+        z = (x - self._centre) / self._spread
+        precision = z.T @ z / NOISE + np.eye(z.shape[1])
+        self._mean = np.linalg.solve(precision, z.T @ ((rewards - self._offset) / self._scale)) / NOISE
+        covariance = SPREAD * np.linalg.inv(precision)
+        self._factor = np.linalg.cholesky((covariance + covariance.T) / 2)
 
-def _of_features(s: Scales) -> tuple[float, float, float, float]:
-    """Deviations of the effects of features, in their order."""
-    return s.common, s.linear, s.square, s.product
+    def _function(self, effects: Floats) -> Callable[[object], Floats]:
+        harmful = np.minimum(effects, 0.0)
+
+        def function(bits: object) -> Floats:
+            found: Floats = self._offset + self._scale * ((_effects_of(bits) - self._centre) / self._spread @ harmful)
+            return found
+
+        return function
+
+    @property
+    def mean(self) -> Callable[[object], Floats]:
+        """What is expected: from policies (n, d) to rewards (n,)."""
+        return self._function(self._mean)
+
+    def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
+        """One function that may be the truth."""
+        return self._function(self._mean + self._factor @ rng.standard_normal(len(self._mean)))
 
 
 class RewardModel:
-    """A posterior over rewards.
+    """The regression, and a Gaussian process on what it misses."""
 
-    Args:
-        n_decisions: of a policy.
-        pairs: decisions whose errors act together.
-    """
-
-    def __init__(self, n_decisions: int, pairs: Sequence[tuple[int, int]]) -> None:
-        self._pairs = np.array(pairs, np.int64).reshape(-1, 2)
-        self._logs, self._deviations = _prior(n_decisions)
-        self._means = self._logs.copy()
-        self._scales = Scales.of_logs(self._logs)
+    def __init__(self) -> None:
+        self._linear = LinearModel()
+        self._scales = (1.0, 0.05, 0.05)  # length, variance, noise
 
     def fit(self, bits: Sequence[Sequence[int]], rewards: Sequence[float], learn_scales: bool) -> None:
         """Take in rewards.
@@ -88,131 +82,66 @@ class RewardModel:
         Args:
             bits: of policies, (n, d).
             rewards: of each, finite.
-            learn_scales: whether hyperparameters are set anew, to the most probable ones; a few times as slow.
+            learn_scales: whether the process's length scale, variance and noise are set anew, to the likeliest.
         """
         y = np.asarray(rewards, float)
         # a network that has broken down says nothing of how good the good ones are
-        low = np.median(y) - 4 * max(float(np.quantile(y, 0.9) - np.median(y)), 1e-4)
-        y = np.maximum(y, low)
-        self._mean, self._deviation = float(y.mean()), max(float(y.std()), 1e-6)
-        self._x = errors_of(bits)
-        self._centre = self._x.mean(axis=0), (self._x**2).mean(axis=0), self._products(self._x).mean(axis=0)
-        self._y = (y - self._mean) / self._deviation - self._expected(self._x)
-        if learn_scales:
-            self._logs = self._most_probable()
-            self._scales = Scales.of_logs(self._logs)
-        k = self._kernel(self._x) + (self._scales.noise**2 + JITTER) * np.eye(len(y))
-        self._factor = cholesky(k, lower=True)
-        self._weights = cho_solve((self._factor, True), self._y)
+        y = np.maximum(y, np.median(y) - 4 * max(float(np.quantile(y, 0.9) - np.median(y)), 1e-4))
+        self._linear.fit(bits, y)
+        self._x, self._scale = errors_of(bits), max(float(y.std()), 1e-6)
+        self._missed = (y - self._linear.mean(bits)) / self._scale
+        self._trusted = len(y) > FEW
+        if self._trusted and learn_scales:
+            self._scales = max(product(LENGTHS, VARIANCES, NOISES), key=self._likelihood)
+        factor = self._factor_of(self._scales)
+        self._factor, self._weights = factor, cho_solve((factor, True), self._missed)
 
-    def _products(self, x: Floats) -> Floats:
-        products: Floats = x[:, self._pairs[:, 0]] * x[:, self._pairs[:, 1]]
-        return products
-
-    def _features(self, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Of the common effect (n, 1), linear ones (n, d), squares (n, d), and products, around the policies told."""
-        linear, square, product = x - self._centre[0], x**2 - self._centre[1], self._products(x) - self._centre[2]
-        return linear.sum(axis=1, keepdims=True) / np.sqrt(x.shape[1]), linear, square, product
-
-    def _expected(self, x: Floats) -> Floats:
-        """Rewards before any were told, of deviation 1: the more errors the worse."""
-        expected: Floats = EXPECTED * self._features(x)[0][:, 0]
-        return expected
-
-    def _parts(self, a: Floats, b: Floats, s: Scales) -> list[Floats]:
-        """The kernel's parts between policies: common, linear, square, product, smooth, each (n_a, n_b)."""
-        of_a, of_b = self._features(a), self._features(b)
-        parts = [w**2 * (p @ q.T) for w, p, q in zip(_of_features(s), of_a, of_b, strict=True)]
-        p, q = a / s.lengths, b / s.lengths
-        apart = np.maximum((p**2).sum(1)[:, None] + (q**2).sum(1) - 2 * p @ q.T, 0.0)
-        return [*parts, s.smooth**2 * np.exp(-apart / 2)]
-
-    def _kernel(self, a: Floats) -> Floats:
+    def _kernel(self, a: Floats, scales: tuple[float, float, float]) -> Floats:
         """Between policies and those told, (n_a, n)."""
-        kernel: Floats = np.sum(self._parts(a, self._x, self._scales), axis=0)
+        length, variance, _ = scales
+        apart = (a**2).sum(1)[:, None] + (self._x**2).sum(1) - 2 * a @ self._x.T
+        kernel: Floats = variance * np.exp(-np.maximum(apart, 0.0) / (2 * length**2))
         return kernel
 
-    def _most_probable(self) -> Floats:
-        found = minimize(self._loss, self._logs, jac=True, method="L-BFGS-B", options={"maxiter": 15},
-                         bounds=[(m - 4, m + 4) for m in self._means])  # fmt: skip
-        logs: Floats = found.x
-        return logs
+    def _factor_of(self, scales: tuple[float, float, float]) -> Floats:
+        factor: Floats = cholesky(self._kernel(self._x, scales) + scales[2] * np.eye(len(self._x)), lower=True)
+        return factor
 
-    def _loss(self, logs: Floats) -> tuple[float, Floats]:
-        """The negative logarithm of the posterior of hyperparameters, and its gradient."""
-        s = Scales.of_logs(logs)
-        parts = self._parts(self._x, self._x, s)
-        n = len(self._y)
-        k = np.sum(parts, axis=0) + (s.noise**2 + JITTER) * np.eye(n)
-        try:
-            factor = cholesky(k, lower=True)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(logs)
-        alpha = cho_solve((factor, True), self._y)
-        z = (logs - self._means) / self._deviations
-        loss = 0.5 * self._y @ alpha + np.log(np.diag(factor)).sum() + 0.5 * z @ z
-        w = 0.5 * (cho_solve((factor, True), np.eye(n)) - np.outer(alpha, alpha))
-        gradient = np.empty_like(logs)
-        gradient[:5] = [2 * (w * p).sum() for p in parts]
-        gradient[5] = 2 * s.noise**2 * np.trace(w)
-        m = w * parts[4]
-        x = self._x
-        apart = 2 * ((m.sum(axis=1) @ x**2) - ((m @ x) * x).sum(axis=0))
-        gradient[6:] = apart / s.lengths**2
-        return float(loss), gradient + z / self._deviations
+    def _likelihood(self, scales: tuple[float, float, float]) -> float:
+        """The logarithm of how likely what was missed is."""
+        factor = self._factor_of(scales)
+        return float(-0.5 * self._missed @ cho_solve((factor, True), self._missed) - np.log(np.diag(factor)).sum())
 
     def mean(self, bits: object) -> Floats:
         """The expected rewards of policies (n, d): (n,)."""
-        x = errors_of(bits)
-        found: Floats = self._mean + self._deviation * (self._expected(x) + self._kernel(x) @ self._weights)
+        found = self._linear.mean(bits)
+        if self._trusted:
+            found = found + self._scale * (self._kernel(errors_of(bits), self._scales) @ self._weights)
         return found
-
-    def mean_and_deviation(self, bits: object) -> tuple[Floats, Floats]:
-        """The same, and how uncertain they are, noise of an evaluation left out."""
-        x, s = errors_of(bits), self._scales
-        k = self._kernel(x)
-        before = np.full(len(x), s.smooth**2)
-        for w, f in zip(_of_features(s), self._features(x), strict=True):
-            before += w**2 * (f**2).sum(axis=1)
-        explained = (solve_triangular(self._factor, k.T, lower=True) ** 2).sum(axis=0)
-        left = np.sqrt(np.maximum(before - explained, 0.0))
-        return self._mean + self._deviation * (self._expected(x) + k @ self._weights), self._deviation * left
-
-    def improvement(self, told: Sequence[Sequence[int]]) -> Callable[[object], Floats]:
-        """What policies (n, d) are expected to better the best of those told by, (n,); Jones et al., 1998."""
-        best = float(self.mean(told).max())
-
-        def function(bits: object) -> Floats:
-            mean, deviation = self.mean_and_deviation(bits)
-            z = (mean - best) / np.maximum(deviation, 1e-9)
-            found: Floats = deviation * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
-            return found
-
-        return function
 
     def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
         """One function that the rewards may be: from policies (n, d) to rewards (n,).
 
-        A draw from the prior, moved onto the rewards that were told (Wilson et al., "Efficiently sampling functions
-        from Gaussian process posteriors", ICML 2020).
+        That of the process is a draw before any trials, moved onto what was missed (Wilson et al., "Efficiently
+        sampling functions from Gaussian process posteriors", ICML 2020).
         """
-        s, d = self._scales, self._x.shape[1]
-        effects = [w * rng.standard_normal(n) for w, n in zip(_of_features(s), (1, d, d, len(self._pairs)), strict=True)]
-        waves, phases = rng.standard_normal((d, N_WAVES)) / s.lengths[:, None], rng.uniform(0, 2 * np.pi, N_WAVES)
-        heights = s.smooth * np.sqrt(2 / N_WAVES) * rng.standard_normal(N_WAVES)
+        linear = self._linear.sample(rng)
+        length, variance, noise = self._scales
+        waves, phases = rng.standard_normal((self._x.shape[1], N_WAVES)) / length, rng.uniform(0, 2 * np.pi, N_WAVES)
+        heights = np.sqrt(2 * SPREAD * variance / N_WAVES) * rng.standard_normal(N_WAVES)
 
-        def prior(x: Floats) -> Floats:
+        def before(x: Floats) -> Floats:
             found: Floats = np.cos(x @ waves + phases) @ heights
-            for features, effect in zip(self._features(x), effects, strict=True):
-                found += features @ effect
             return found
 
-        missed = self._y - prior(self._x) - s.noise * rng.standard_normal(len(self._y))
-        moved = cho_solve((self._factor, True), missed)
+        seen = before(self._x) + np.sqrt(SPREAD * noise) * rng.standard_normal(len(self._x))
+        moved = cho_solve((self._factor, True), self._missed - seen)
 
         def function(bits: object) -> Floats:
+            if not self._trusted:
+                return linear(bits)
             x = errors_of(bits)
-            found: Floats = self._mean + self._deviation * (self._expected(x) + prior(x) + self._kernel(x) @ moved)
-            return found
+            missed: Floats = before(x) + self._kernel(x, self._scales) @ moved
+            return linear(bits) + self._scale * missed
 
         return function

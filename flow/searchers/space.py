@@ -48,17 +48,6 @@ class PolicySpace:
         """Decisions of a policy."""
         return len(self.levels)
 
-    @property
-    def neighbours(self) -> list[tuple[int, int]]:
-        """Pairs of decisions at one layer: its weights with the activation it reads, and with the one it hands on."""
-        specs, first = self.decisions.specs, [self.layer_of.index(layer) for layer in range(self.decisions.n_layers)]
-        pairs = [
-            (first[source] + 1, first[layer])
-            for layer, source in enumerate(self.decisions.reach.tables.topology.source)
-            if source is not None and specs[source].has_act
-        ]
-        return pairs + [(first[layer], first[layer] + 1) for layer, s in enumerate(specs) if s.has_act]
-
     def vector(self, policy: BitPolicy) -> Vector:
         """A policy as a vector."""
         return tuple(n for b in policy.values() for n in (b.weight, b.act) if n is not None)

@@ -6,8 +6,8 @@ import numpy as np
 
 from flow.decision import Decisions
 from flow.searchers.climbing import Climber
-from flow.searchers.reward_model import errors_of
-from flow.searchers.space import Floats, History, PolicySpace, Vector, unseen
+from flow.searchers.reward_model import LinearModel
+from flow.searchers.space import History, PolicySpace, Vector, unseen
 from models.policy import BitPolicy
 
 
@@ -23,8 +23,6 @@ class ThompsonSearcher:
     N_STARTS = 4  # of local search
     N_BEST = 5  # trials that it begins from
     MOST_ASKED = 40  # policies asked whether they are feasible, a start
-    NOISE = 0.05  # variance of an evaluation, of rewards scaled to 1
-    SPREAD = 0.5  # of the posterior's variance, which draws have
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
         self._space = PolicySpace(decisions)
@@ -49,29 +47,11 @@ class ThompsonSearcher:
         return self._space.filled(self._space.draw(self._rng), self._rng.permutation(self._space.n))
 
     def _proposed(self, seen: set[Vector]) -> Vector:
-        x = _features(self._history.vectors)
-        centre, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-        z = (x - centre) / spread
-        y = np.array(self._history.rewards)
-        t = (y - y.mean()) / (y.std() + 1e-6)
-        precision = z.T @ z / self.NOISE + np.eye(z.shape[1])
-        mean = np.linalg.solve(precision, z.T @ t) / self.NOISE
-        covariance = np.linalg.inv(precision) * self.SPREAD
-        weights = mean + np.linalg.cholesky((covariance + covariance.T) / 2) @ self._rng.standard_normal(len(mean))
-        weights = np.minimum(weights, 0.0)
-
-        def function(bits: object) -> Floats:
-            found: Floats = (_features(bits) - centre) / spread @ weights
-            return found
-
+        model = LinearModel()
+        model.fit(self._history.vectors, np.array(self._history.rewards))
+        function = model.sample(self._rng)
         best = self._history.best(self.N_BEST)
         starts = [best[int(self._rng.integers(len(best)))] for _ in range(self.N_STARTS - 1)] + [self._random()]
         ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
         _, vector = max(ends, key=lambda e: e[0])
         return starts[0] if vector is None else vector
-
-
-def _features(bits: object) -> Floats:
-    """2^(1-b) and its square, of policies (n, d): (n, 2 d)."""
-    errors = errors_of(bits)
-    return np.concatenate([errors, errors**2], axis=1)
