@@ -25,6 +25,9 @@ SEARCHED = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,TOP_K,top-k) $(call flag,SEARCHER,searcher) \
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) \
           $(call flag,DEVICE,device) $(call flag,CALIBRATION,calibration)
+# of make search alone
+SOUGHT = $(call flag,OBJECTIVE,objective) $(call flag,MIN_ACCURACY,min-accuracy) $(call flag,FINALISTS,finalists) \
+         $(if $(filter 1,$(HALVING)),--halving)
 
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
@@ -37,7 +40,7 @@ ON_BOARD = --host "$(HOST)" $(call flag,BATCH_SIZES,batch-sizes) $(call flag,REP
 BOARD_OF_RUN = $(and $(filter command,$(origin BOARD)),$(or $(RUN),$(POLICY)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup simulated-board search estimate retrain verify bitstream measure calibrate loop board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy bench-search lint format type arch check clean
+.PHONY: help setup doctor simulated-board search estimate retrain verify bitstream sim measure calibrate loop report dashboard graph board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy bench-search bench-sim lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -45,8 +48,10 @@ help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
-	@echo "             MIN_FPS MAX_UTIL TOP_K SEARCHER=ddpg|model-based|thompson|random|... RETRAIN_IMAGES FINAL_IMAGES THREADS DEVICE=auto|cpu|cuda"
+	@echo "             MIN_FPS MAX_UTIL TOP_K OBJECTIVE=accuracy|fps|latency|utilisation MIN_ACCURACY SEARCHER=model-based|ddpg|thompson|random|..."
+	@echo "             RETRAIN_IMAGES FINAL_IMAGES FINALISTS HALVING=1 THREADS DEVICE=auto|cpu|cuda"
 	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE INSTRUMENTED"
+	@echo "             FRAMES GAPS BACK_PRESSURE FIFOS=2|estimated|sized|unbounded SIZE_FIFOS=1 VCD=FILE"
 	@echo "             HOST=simulated[:fault,...]|user@address ROUNDS PACKAGE BATCH_SIZES TEST_IMAGES CALIBRATION MEASUREMENTS"
 
 setup: $(STAMP) ## make .venv, once
@@ -60,7 +65,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
-	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED)
+	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
@@ -81,6 +86,17 @@ bitstream: $(STAMP) ## the accelerator of RUN for its board (or POLICY=…/polic
 		$(call flag,OUT,out) $(call flag,IMAGES,images) $(if $(filter 1,$(FORCE)),--force) \
 		$(if $(filter 1,$(INSTRUMENTED)),--instrumented) $(call flag,MEASUREMENTS,measurements)
 
+sim: $(STAMP) ## simulate the RTL of RUN's accelerator (or POLICY, QONNX), cycle by cycle, on real images (FRAMES, GAPS, BACK_PRESSURE, FIFOS, SIZE_FIFOS=1, VCD)
+	@$(BIN)/bitloop sim $(if $(QONNX),--qonnx "$(QONNX)") $(if $(POLICY),--policy "$(POLICY)") $(if $(RUN),--run "$(RUN)") \
+		$(if $(QONNX)$(POLICY)$(RUN),,--run "$(RUN_DIR)") $(if $(QONNX)$(BOARD_OF_RUN),--board $(BOARD)) \
+		$(call flag,FOLDING,folding) $(call flag,TARGET_FPS,target-fps) $(call flag,TOP_K,top-k) \
+		$(call flag,FRAMES,frames) $(call flag,GAPS,gaps) $(call flag,BACK_PRESSURE,back-pressure) $(if $(filter command,$(origin SEED)),--seed $(SEED)) \
+		$(call flag,FIFOS,fifos) $(if $(filter 1,$(SIZE_FIFOS)),--size-fifos) $(call flag,VCD,vcd) $(call flag,TIMEOUT,timeout) \
+		$(call flag,OUT,out) $(call flag,MEASUREMENTS,measurements)
+
+doctor: $(STAMP) ## what this machine has, and what to do about what it has not
+	@$(BIN)/bitloop doctor $(call flag,DATA_DIR,data-dir)
+
 simulated-board: $(BOARD_STAMP) ## make .venv-board, the simulated board's Python with pynq, once
 
 $(BOARD_STAMP): boards/simulated_board/requirements.txt
@@ -99,6 +115,15 @@ calibrate: $(STAMP) ## estimated against measured; the next make search takes th
 
 loop: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## search, build, measure, calibrate, and again: ROUNDS times, or until it holds
 	@$(BIN)/bitloop loop --rounds $(ROUNDS) $(call flag,LOOP,loop) $(SEARCHED) $(ON_BOARD)
+
+report: $(STAMP) ## RUN as one page, report.html, that works offline (also while it searches)
+	@$(BIN)/bitloop report "$(RUN_DIR)" $(call flag,OUT,out) $(call flag,MEASUREMENTS,measurements)
+
+dashboard: $(STAMP) ## Optuna's dashboard on the trials of RUN, on this machine (PORT)
+	@$(BIN)/bitloop dashboard "$(RUN_DIR)" $(call flag,PORT,port)
+
+graph: $(STAMP) ## the network of RUN in Netron (FINN=1: FINN's hardware layers of its build; PORT)
+	@$(BIN)/bitloop graph "$(RUN_DIR)" $(if $(filter 1,$(FINN)),--finn $(call flag,OUT,out)) $(call flag,PORT,port)
 
 board-check: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## look whether the board at HOST is ready
 	@$(BIN)/bitloop board check --board $(BOARD) "$(HOST)"
@@ -129,6 +154,9 @@ bench-accuracy: $(STAMP) ## accuracy of uniform bits after long retraining, besi
 
 bench-search: $(STAMP) ## how close each searcher comes to the best policy there is, at equal trials (hours; resumes)
 	$(BIN)/python -W ignore -m benchmarks.bench_search
+
+bench-sim: $(STAMP) ## estimated against simulated cycles over the zoo, and how fast simulations are (hours; resumes)
+	$(BIN)/python -W ignore -m benchmarks.bench_sim
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ from boards.errors import (
     RefusedError,
 )
 from boards.measurement import Design, GoldenCheck, Measurement
+from boards.on_device import SO_FAR
 from boards.package import Package
 from boards.transport import Completed
 
 SCHEMA = 2
+KILLED = 128 + 9  # the exit code of what SIGKILL ended
 KINDS: Mapping[str, type[BoardError]] = {"refused": RefusedError, "hang": BoardTimeoutError, "busy": BoardBusyError}
 
 
@@ -63,7 +66,12 @@ def answer_of(done: Completed, host: str) -> dict[str, Any]:
         answer = json.loads(done.output)
         if not isinstance(answer, dict):
             raise ValueError
-    except ValueError:
+    except (ValueError, RecursionError):
+        if done.code == KILLED:
+            raise BoardError(
+                f"on_device.py on {host} was killed, as the kernel does where memory runs out; shut notebooks down there, "
+                "which keep theirs, or give smaller batch sizes"
+            ) from None
         said = (done.errors.strip() or done.output.strip() or "nothing").splitlines()[-1].strip()
         raise BoardError(
             f"on_device.py on {host} ended with code {done.code} and no answer; its last line: {said[:300]}"
@@ -129,11 +137,16 @@ def measurement_of(answer: dict[str, Any], package: Package, host: str, simulate
 
 
 def measured_before(done: Completed, package: Package, host: str, simulated: bool) -> Measurement | None:
-    """What a board had measured before something went wrong; None where that is nothing."""
-    try:
-        return measurement_of(dict(json.loads(done.output)["measured"]), package, host, simulated)
-    except (BoardError, ValueError, KeyError, TypeError):
-        return None
+    """What a board had measured before something went wrong; None where that is nothing.
+
+    Where it gave no answer any more it is what it has said in between.
+    """
+    between = [line.removeprefix(SO_FAR) for line in reversed(done.errors.splitlines()) if line.startswith(SO_FAR)]
+    for text in (done.output, *between):  # the last line may be half of one
+        with contextlib.suppress(BoardError, ValueError, KeyError, TypeError, RecursionError):
+            told = json.loads(text)
+            return measurement_of(dict(told["measured"] if text is done.output else told), package, host, simulated)
+    return None
 
 
 _ANSWERED = (

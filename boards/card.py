@@ -1,8 +1,8 @@
 """Runs on the board, sent along: looks after the packages on its card. Python 3.8 or later, nothing but its library.
 
-    python3 -c CARD look NAME SHA256        is this package there, whole?
-    python3 -c CARD tidy KEEP [NAME…]       remove all but the KEEP packages used last; those named stay and do not count
-    python3 -c CARD forget NAME             remove a folder that files were exchanged in
+    python3 -I -c CARD look NAME SHA256        is this package there, whole?
+    python3 -I -c CARD tidy KEEP [NAME…]       remove all but the KEEP packages used last; those named stay and do not count
+    python3 -I -c CARD forget NAME             remove a folder that files were exchanged in
 
 Works in the folder `bitloop` of where it is started, and touches nothing there that is not bitloop's own: a package's folder
 bears the first digits of its manifest's hash; what was begun and not finished is removed once it is a day old. Prints one JSON
@@ -26,6 +26,7 @@ MANIFEST = "manifest.json"
 N_DIGITS = 16
 REMAINS = re.compile(rf"\.[0-9a-f]{{{N_DIGITS}}}\.(part|old)|exchange-[0-9a-f]{{{N_DIGITS}}}")
 OLD_S = 24 * 3600.0  # what is younger may be somebody's work
+SKEW_S = 60.0  # that a clock may be set back while somebody works
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +53,7 @@ def look(package: Path, sha256: str) -> dict[str, object]:
         path = package / name
         if not path.is_file() or _sha256(path) != wanted:
             return {"whole": False, "why": f"{name} is missing or damaged"}
-    os.utime(package)  # used last
+    _use(package)
     return {"whole": True, "why": ""}
 
 
@@ -65,8 +66,8 @@ def tidy(folder: Path, n_kept: int, names: Sequence[str] = ()) -> dict[str, obje
             continue
         if _is_package(path):
             packages.append(path)
-        elif REMAINS.fullmatch(path.name) and time.time() - path.stat().st_mtime > OLD_S:
-            condemned.append(path)
+        elif REMAINS.fullmatch(path.name) and not -SKEW_S <= time.time() - path.stat().st_mtime <= OLD_S:
+            condemned.append(path)  # also what is of the future: a board without a battery forgets the time
     packages.sort(key=lambda path: path.stat().st_mtime)
     condemned += packages[: max(0, len(packages) - n_kept)]
     removed: list[str] = []
@@ -82,6 +83,13 @@ def forget(exchange: Path) -> dict[str, object]:
     if REMAINS.fullmatch(exchange.name) and not exchange.is_symlink():
         shutil.rmtree(exchange, ignore_errors=True)
     return {"left": exchange.exists()}
+
+
+def _use(package: Path) -> None:
+    """Have a package be the one used last, also where the clock has gone back since: few boards have a battery for it."""
+    latest = max(path.stat().st_mtime for path in package.parent.iterdir())
+    now = max(time.time(), latest + 1)
+    os.utime(package, (now, now))
 
 
 def _is_package(path: Path) -> bool:

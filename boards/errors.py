@@ -59,11 +59,27 @@ class LoginError(BoardError):
 
 
 class ConnectionLostError(BoardError):
-    """The connection to a board ended in the middle of something: a cable, a reboot."""
+    """The connection to a board ended in the middle of something: a cable, a reboot.
+
+    Attributes:
+        errors: what a command had written to standard error by then.
+    """
+
+    def __init__(self, text: str, errors: str = "") -> None:
+        super().__init__(text)
+        self.errors = errors
 
 
 class BoardTimeoutError(BoardError):
-    """Something on a board did not end within its time limit, and was ended."""
+    """Something on a board did not end within its time limit, and was ended.
+
+    Attributes:
+        errors: what it had written to standard error by then.
+    """
+
+    def __init__(self, text: str, errors: str = "") -> None:
+        super().__init__(text)
+        self.errors = errors
 
 
 class NoSpaceError(BoardError):

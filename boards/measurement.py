@@ -1,6 +1,7 @@
-"""What was found out about a design behind its estimate: `Measurement` on a board, `Synthesis` by Vivado.
+"""What was found out about a design behind its estimate.
 
-Both are kept, exported and imported as JSON (`boards.measurements`), and are what `hls.calibrate` learns from.
+A `Measurement` on a board, a `Synthesis` by Vivado, a `Simulation` of the RTL. All are kept, exported and imported as JSON
+(`boards.measurements`), and are what `hls.calibrate` learns from.
 """
 
 from __future__ import annotations
@@ -212,5 +213,86 @@ class Synthesis(_Facts):
     power_w: float | None
 
 
-Record = Annotated[Measurement | Synthesis, Field(discriminator="kind")]
+class SimulatedNode(_Facts):
+    """A node in the steady state: the shares of the cycles in which it computed, waited for its reader, waited for a word.
+
+    Attributes:
+        cycles: a frame's, by FINN.
+    """
+
+    busy: NotNegative
+    stalled: NotNegative
+    starved: NotNegative
+    cycles: Count
+
+
+class SimulatedFifo(_Facts):
+    """A FIFO: the node that fills it (empty for the host), words that it can hold, and the most that it held at once."""
+
+    behind: str
+    depth: Count
+    most: Count
+
+
+class Simulation(_Facts):
+    """One simulation of a design's RTL, cycle by cycle: no board's measurement, and not the simulated board's either.
+
+    Attributes:
+        kind, format: of this record.
+        at: when, with its time zone.
+        simulated: always True: whoever looks for what is real does not find it.
+        board, name, plan, policy_digest, design, clock_mhz: as of `Measurement`; `plan` has the FIFO depths in it.
+        network: digest of the plan without FIFO depths: the same for all simulations of a design.
+        fifos: how deep FIFOs were: "2" words each, as they are "estimated", as they were "sized" by simulation, or "unbounded".
+        fifo_depths: node to words behind it, where they were sized.
+        gaps, back_pressure: shares of cycles in which nothing was offered, and no answer taken.
+        seed: of those.
+        n_frames: that were simulated.
+        interval_cycles: between the last two frames; None of one frame.
+        is_steady: whether the interval before was the same.
+        latency_cycles: from the first word of the first frame to its last answer.
+        nodes, fifo_use: by name.
+        versions: of what simulated.
+        duration_s, cycles: of the simulation itself.
+    """
+
+    kind: Literal["simulation"] = "simulation"
+    format: Literal[1] = 1
+    at: AwareDatetime
+    simulated: Literal[True] = True
+    board: str
+    name: str
+    plan: str
+    network: str
+    policy_digest: str | None
+    design: Design
+    clock_mhz: Positive
+    fifos: Literal["2", "estimated", "sized", "unbounded"]
+    fifo_depths: dict[str, Count]
+    gaps: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    back_pressure: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: int = 0
+    n_frames: Annotated[int, Field(ge=1)]
+    interval_cycles: Annotated[int, Field(ge=1)] | None
+    is_steady: bool
+    latency_cycles: Annotated[int, Field(ge=1)]
+    nodes: dict[str, SimulatedNode]
+    fifo_use: dict[str, SimulatedFifo]
+    versions: dict[str, str]
+    duration_s: NotNegative
+    cycles: Count
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second at the design's clock; None of one frame."""
+        return None if self.interval_cycles is None else self.clock_mhz * 1e6 / self.interval_cycles
+
+    @property
+    def bottleneck(self) -> str:
+        """The node that was busy longest, of equal ones the last; empty where there is none."""
+        return max(reversed(self.nodes), key=lambda name: self.nodes[name].busy, default="")
+
+
+AnyRecord = Measurement | Synthesis | Simulation
+Record = Annotated[AnyRecord, Field(discriminator="kind")]
 """Whatever is kept."""

@@ -17,10 +17,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from boards.errors import MeasurementsError
-from boards.measurement import Measurement, Record, Synthesis
+from boards.measurement import AnyRecord, Record, Simulation
 
 _APPLICATION = 0x62_6C_6D_73  # "blms": tells the file from other SQLite files
-_VERSION = 1
+_VERSION = 2  # from 2 on there may be simulations; else it is as 1, which an older bitloop reads
+_READABLE = (1, 2)
 _SCHEMA = (
     """CREATE TABLE records (
         id INTEGER PRIMARY KEY,
@@ -42,7 +43,7 @@ _SCHEMA = (
     f"PRAGMA application_id={_APPLICATION}",
     f"PRAGMA user_version={_VERSION}",
 )
-_RECORD: TypeAdapter[Measurement | Synthesis] = TypeAdapter(Record)
+_RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Record)
 _BUSY_S = 30.0  # that another process may write for
 
 
@@ -51,7 +52,7 @@ class Kept:
     """A record with its number, from 1 in the order of arrival."""
 
     number: int
-    record: Measurement | Synthesis
+    record: AnyRecord
 
 
 class Measurements:
@@ -81,9 +82,10 @@ class Measurements:
         application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if application != _APPLICATION:
             raise MeasurementsError(f"{self.path} is an SQLite file, but not one of measurements; name another one")
-        if version != _VERSION:
+        if version not in _READABLE:
             raise MeasurementsError(
-                f"{self.path} has version {version}, this bitloop reads {_VERSION}; use the bitloop that wrote it"
+                f"{self.path} has version {version}, this bitloop reads {' and '.join(map(str, _READABLE))}; use the bitloop "
+                "that wrote it"
             )
         return True
 
@@ -99,17 +101,17 @@ class Measurements:
                     db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise MeasurementsError(
                 f"the measurements in {self.path} cannot be used ({error}); free some space if the disk is full, or name "
                 "another file with MEASUREMENTS="
             ) from error
 
-    def add(self, record: Measurement | Synthesis) -> bool:
+    def add(self, record: AnyRecord) -> bool:
         """Keep a record. Returns whether it was new."""
         return self._add([record]) == 1
 
-    def _add(self, records: list[Measurement | Synthesis]) -> int:
+    def _add(self, records: list[AnyRecord]) -> int:
         rows = []
         for record in records:
             document = json.dumps(record.model_dump(mode="json"), sort_keys=True)
@@ -117,27 +119,32 @@ class Measurements:
             at = record.at.isoformat()
             rows.append((digest, record.kind, int(record.simulated), record.board, at, document))
         with self._open("IMMEDIATE") as db:
+            if any(isinstance(record, Simulation) for record in records):
+                db.execute(f"PRAGMA user_version={_VERSION}")
             before = db.total_changes
             db.executemany("INSERT INTO records (digest, kind, simulated, board, at, document) VALUES (?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
 
-    def records(self, *, board: str | None = None, simulated: bool | None = None) -> list[Kept]:
+    def records(
+        self, *, board: str | None = None, simulated: bool | None = None, kind: str | None = None
+    ) -> list[Kept]:  # fmt: skip
         """What was kept, in the order of arrival.
 
         Args:
             board: only of this one.
-            simulated: only of the simulated board (True) or of real ones (False).
+            simulated: only of the simulated board (True) or of real ones (False); simulations of RTL are neither.
+            kind: only of this one: measurement, synthesis or simulation.
         """
         with self._open("DEFERRED") as db:
             rows = db.execute(
-                "SELECT id, document FROM records WHERE (?1 IS NULL OR board = ?1) AND (?2 IS NULL OR simulated = ?2) "
-                "ORDER BY id",
-                (board, None if simulated is None else int(simulated)),
+                "SELECT id, document FROM records WHERE (?1 IS NULL OR board = ?1) AND (?3 IS NULL OR kind = ?3) "
+                "AND (?2 IS NULL OR (simulated = ?2 AND kind != 'simulation')) ORDER BY id",
+                (board, None if simulated is None else int(simulated), kind),
             ).fetchall()
         return [Kept(number, self._read(document, f"record {number} of {self.path}")) for number, document in rows]
 
     @staticmethod
-    def _read(document: str, what: str) -> Measurement | Synthesis:
+    def _read(document: str, what: str) -> AnyRecord:
         try:
             return _RECORD.validate_json(document)
         except ValidationError as error:

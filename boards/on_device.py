@@ -5,10 +5,11 @@
 Besides it classifies a test set (--test-set), runs given frames (--infer), looks at the board without touching its FPGA
 (--check) and brings the FPGA back after a hang (--reset). Prints one JSON object and nothing else on standard output. Exit
 codes: 0 all is well, 1 the golden set came out wrong, 2 refused or failed, with the reason under `error`, one of refused, hang,
-busy and error under `kind`, and what had been measured by then, if anything, under `measured`, 3 measured, but there is no
-golden set (`golden` is null) and so nobody knows whether the answers are right. For Python 3.10, numpy 1.21 and pynq 3.0 to
-3.1, as PYNQ's images 3.0 and 3.1 have them: nothing of bitloop is imported, and pynq and the driver only once they are asked
-for something. An older Python (image 2.7 has 3.8) gets as far as being told so.
+busy, ended and error under `kind`, and what had been measured by then, if anything, under `measured`, 3 measured, but there is
+no golden set (`golden` is null) and so nobody knows whether the answers are right. Who ends it (Ctrl-C, SIGTERM, SIGHUP) ends
+the accelerator with it, and has the answer, too. For Python 3.10, numpy 1.21 and pynq 3.0 to 3.1, as PYNQ's images 3.0 and 3.1
+have them: nothing of bitloop is imported, and pynq and the driver only once they are asked for something. An older Python
+(image 2.7 has 3.8) gets as far as being told so.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ N_REPEATS = 5
 TIMEOUT_S = 120.0
 PYTHON = (3, 10)  # that finn-plus-driver is written for
 LOCK = "bitloop-fpga.lock"  # in the folder for temporary files; held while the FPGA is used
-FRAMES_AT_ONCE = 1000  # of a test set, or of --infer
+FRAMES_AT_ONCE, BYTES_AT_ONCE = 1000, 16 << 20  # of a test set, or of --infer; a PYNQ-Z2 has 128 MiB for DMA in all
 POWER_S = 2.0  # that rails are watched for
+COUNTERS_S = 30  # that the counters count for at most
+AGAIN_S = 5.0  # after which a time limit speaks up again: pynq swallows it where it says `except:`
+FIRMWARE = Path("/lib/firmware")  # where the kernel reads bitfiles from
 LOAD_S = 240.0  # to load a bitfile and its weights; pynq reads a .hwh file for half a minute on a slow board
 # Parts by the names that PYNQ's images give their boards, without speed grade (finn.util.basic.pynq_part_map)
 PARTS = {
@@ -54,6 +58,9 @@ PARTS = {
     "zcu102": "xczu9eg-ffvb1156", "zcu104": "xczu7ev-ffvc1156", "zcu111": "xczu28dr-ffvg1517", "rfsoc2x2": "xczu28dr-ffvg1517",
     "rfsoc4x2": "xczu48dr-ffvg1517", "kv260": "xck26-sfvc784",
 }  # fmt: skip
+
+
+SO_FAR = "bitloop has measured so far: "  # before a line of standard error, for who loses the connection
 
 
 class OnDeviceError(Exception):
@@ -80,6 +87,12 @@ class HangError(OnDeviceError):
     kind = "hang"
 
 
+class EndedError(OnDeviceError):
+    """Somebody wants this program to end."""
+
+    kind = "ended"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked for; see the module."""
     parser = argparse.ArgumentParser(description="Check an accelerator on its golden set and measure it.")
@@ -99,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (asked.infer is None) != (asked.out is None):
         parser.error("--infer and --out go together")
     try:
-        with _standard_output_to_error():
+        with _standard_output_to_error(), _ended_by_signals():
             if asked.check:
                 found = check()
             elif asked.reset:
@@ -158,13 +171,14 @@ def measure(
             found["throughput"].append(throughput(accelerator, n, n_repeats, timeout_s))
             if n == 1:
                 found["latency_ms"] = found["throughput"][-1]["median_ms"]
+            print(SO_FAR + json.dumps(found), file=sys.stderr, flush=True)
         largest = max(found["throughput"], key=lambda timed: timed["batch_size"])
         found["driver_report"] = driver_report(accelerator, largest["batch_size"], timeout_s)
         found["power"], found["power_note"] = power(accelerator, manifest["board"]["title"], timeout_s)
         if hasattr(accelerator, "experiment_instrumentation"):
             found["counters"], found["counters_note"] = counters(accelerator, largest["fps"], timeout_s)
         if tested:
-            found["test"] = classify(accelerator, *tested, timeout_s)
+            found["test"] = classify(accelerator, *tested, manifest["hands_on"]["datatype"], timeout_s)
     return found
 
 
@@ -252,21 +266,34 @@ def _accelerator(package: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str,
         "package": _sha256(package / "manifest.json"), "image": image_name(device),
         "pynq": version, "python": platform.python_version(), "driver": manifest["driver"],
     }  # fmt: skip
-    with held_fpga():
+    with held_fpga(), _no_copy_of(package / manifest["bitfile"]):
         accelerator = load(package, manifest)
         found["clock_mhz"] = clock_mhz(accelerator, package / manifest["bitfile"])
         try:
             yield accelerator, manifest, found
-        except HangError as error:
+        except (HangError, EndedError) as error:
             try:
-                load(package, manifest)
+                if isinstance(error, HangError):
+                    load(package, manifest)
+                else:  # there is little time: what pynq knows of the bitfile is not worked out again
+                    accelerator.download()
                 after = "the FPGA was loaded again and can be used"
             except Exception as second:
                 after = f"the FPGA cannot be loaded again ({second}): switch the board off and on"
-            raise _with_measured(HangError(f"{error}; {after}"), found) from error
+            raise _with_measured(type(error)(f"{error}; {after}"), found) from error
         except Exception as error:
             _with_measured(error, found)
             raise
+
+
+@contextlib.contextmanager
+def _no_copy_of(bitfile: Path) -> Iterator[None]:
+    """Removes the copy of a bitfile that pynq makes for the kernel: each has a name of its own, and they would fill a card."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # there is none: it was never loaded, or this is no board
+            (FIRMWARE / f"{bitfile.stem}.bin").unlink()
 
 
 def _with_measured(error: Exception, found: dict[str, Any]) -> Exception:
@@ -530,27 +557,60 @@ def _test_set(path: Path) -> tuple[Any, Any]:
     return inputs, labels
 
 
-def classify(accelerator: Any, inputs: Any, labels: Any, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
-    """Classify a test set: the answer is the class where it is one number, else the largest one's index."""
+def classify(accelerator: Any, inputs: Any, labels: Any, datatype: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Classify a test set.
+
+    Args:
+        accelerator: what classifies.
+        inputs: (n, …) as it reads them.
+        labels: (n,).
+        datatype: of its answers. Numbers without a sign are those of the best classes, the best first; others are logits, and
+            the class is the largest one's.
+        timeout_s: see `measure`.
+    """
     answers = _execute(accelerator, inputs, timeout_s).reshape(len(labels), -1)
-    classes = answers[:, 0] if answers.shape[1] == 1 else answers.argmax(axis=1)
+    chosen = answers.shape[1] == 1 or datatype.startswith(("UINT", "BINARY"))
+    classes = answers[:, 0] if chosen else answers.argmax(axis=1)
     return {"n_images": len(labels), "n_right": int((classes == labels.reshape(-1)).sum())}
+
+
+def frames_at_once(n_bytes: int) -> int:
+    """How many frames of so many bytes go into the accelerator at once, where they need not go all together."""
+    return min(FRAMES_AT_ONCE, max(1, BYTES_AT_ONCE // n_bytes))
 
 
 def _execute(accelerator: Any, frames: Any, timeout_s: float) -> Any:
     """What the accelerator makes of frames: (n, …)."""
     answers = []
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        some = frames[start : start + FRAMES_AT_ONCE]
-        accelerator.batch_size = len(some)
+    step = frames_at_once(frames[0].nbytes)
+    for start in range(0, len(frames), step):
+        some = frames[start : start + step]
+        _make_room(accelerator, len(some))
         with _no_longer_than(timeout_s, len(some)):
             answers.append(np.asarray(accelerator.execute(some)))
     return np.concatenate(answers)
 
 
+def _make_room(accelerator: Any, batch_size: int) -> None:
+    """Have buffers for so many frames.
+
+    Raises:
+        RefusalError: there is no memory for them.
+    """
+    try:
+        accelerator.batch_size = batch_size
+    except (MemoryError, RuntimeError) as error:  # of numpy, of pynq
+        free = _meminfo("CmaFree")
+        room = "" if free is None else f", {free / 1e6:.0f} MB are free"
+        raise RefusalError(
+            f"there is no memory for buffers of {batch_size:,} frames ({' '.join(str(error).split())}{room}); give smaller "
+            "--batch-sizes, or shut notebooks down, which keep theirs"
+        ) from error
+
+
 def throughput(accelerator: Any, batch_size: int, n_repeats: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Time calls of one batch size, transfers by DMA included, packing in Python not; the first call does not count."""
-    accelerator.batch_size = batch_size
+    _make_room(accelerator, batch_size)
     seconds: list[float] = []
     for _ in range(1 + n_repeats):
         with _no_longer_than(timeout_s, batch_size):
@@ -564,7 +624,7 @@ def throughput(accelerator: Any, batch_size: int, n_repeats: int, timeout_s: flo
 
 def driver_report(accelerator: Any, batch_size: int, timeout_s: float) -> dict[str, float]:
     """What the driver's own throughput test says, its numbers."""
-    accelerator.batch_size = batch_size
+    _make_room(accelerator, batch_size)
     with _no_longer_than(timeout_s, batch_size):
         told = accelerator.throughput_test()
     return {name: float(value) for name, value in told.items() if isinstance(value, (int, float, np.number))}
@@ -572,7 +632,7 @@ def driver_report(accelerator: Any, batch_size: int, timeout_s: float) -> dict[s
 
 def counters(accelerator: Any, fps: float, timeout_s: float) -> tuple[dict[str, Any] | None, str]:
     """What an instrumented build counts by itself, over at least 1 s and some 100 frames; or why it counts nothing."""
-    runtime_s = min(30, max(1, math.ceil(100 / fps)))
+    runtime_s = min(COUNTERS_S, max(1, math.ceil(100 / fps)))
     with tempfile.TemporaryDirectory() as folder, _no_longer_than(timeout_s + runtime_s, 0, "counting"):
         accelerator.experiment_instrumentation(runtime=runtime_s, report_dir=folder)
         raw = json.loads(Path(folder, "report_experiment_instrumentation.json").read_text(encoding="utf-8"))
@@ -594,13 +654,17 @@ def power(accelerator: Any, title: str, timeout_s: float) -> tuple[dict[str, Any
     if not sensors:
         return None, f"a {title} has no power sensor of its own; measure at its supply"
     seen: dict[str, list[float]] = {name: [] for name in sensors}
+    broken: list[str] = []
     over = threading.Event()
 
     def watch() -> None:
-        while not over.is_set():
-            for name, sensor in sensors.items():
-                seen[name].append(float(sensor.value))
-            over.wait(0.05)
+        try:
+            while not over.is_set():
+                for name, sensor in sensors.items():
+                    seen[name].append(float(sensor.value))
+                over.wait(0.05)
+        except Exception as error:  # of the kernel's driver, as a busy I2C bus: no reason to lose the rest
+            broken.append(" ".join(f"{type(error).__name__}: {error}".split()))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -612,6 +676,8 @@ def power(accelerator: Any, title: str, timeout_s: float) -> tuple[dict[str, Any
     finally:
         over.set()
         watcher.join()
+    if broken:
+        return None, f"the sensors of the {title} cannot be read ({broken[0]}); measure at its supply"
     rails = {name: statistics.fmean(values) for name, values in seen.items()}
     total = rails.get("12V", sum(rails.values()))  # where the supply itself is measured (ZCU104), the others are part of it
     if not total > 0:
@@ -638,12 +704,30 @@ def _no_longer_than(timeout_s: float, n_frames: int, what: str = "") -> Iterator
         )
 
     before = signal.signal(signal.SIGALRM, hang)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, AGAIN_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Has whoever ends this program end the accelerator, too: its DMA engine would write on, where memory is others' then."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for heard in before:
+            signal.signal(heard, signal.SIG_IGN)  # once is enough
+        raise EndedError(f"{signal.Signals(number).name} ended it")
+
+    heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in heard if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -703,4 +787,7 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os.dup2(2, 1)  # what C code has printed comes when this ends
+    sys.exit(code)

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from boards.bitfile import check_part, read_bit_header
-from boards.errors import PackageError
+from boards.errors import BitfileError, PackageError
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -178,7 +178,11 @@ def read_package(folder: Path) -> Package:
     for role in (manifest.bitfile, manifest.hwh, manifest.settings, manifest.design, manifest.golden):
         if role is not None and role not in manifest.files:
             raise PackageError(f"{path} names {role}, which is not among its files; make the package again")
-    check_part(read_bit_header(folder / manifest.bitfile), manifest.board.fpga_part)
+    header = read_bit_header(folder / manifest.bitfile)
+    try:
+        check_part(header, manifest.board.fpga_part)
+    except BitfileError as error:
+        raise BitfileError(f"{folder / manifest.bitfile}: {error}") from error
     return Package(folder, manifest, _sha256(path))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import secrets
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,10 +36,11 @@ from boards.transport import Completed, Transport
 
 FOLDER = PurePosixPath(card.FOLDER)
 CARD, ON_DEVICE = Path(card.__file__), Path(on_device.__file__)
+MAX_TEST_SET_BYTES = 4 << 30  # unpacked; more than a board has memory
 N_KEPT = 4  # packages on a card, besides the one in use
-CARD_S, CHECK_S, RESET_S = 120.0, 120.0, 180.0
-LOAD_S = 300.0  # to import pynq, look at every file, load the bitfile and pack frames, on a slow processor
-COUNTERS_S = 60.0  # for FINN's own experiments
+CARD_S, CHECK_S = 120.0, 120.0
+START_S = 120.0  # to import pynq and look at every file, on a slow processor
+RESET_S = START_S + on_device.LOAD_S
 
 
 class PynqRunner:
@@ -138,7 +141,7 @@ class PynqRunner:
         manifest = package.manifest
         _check_frames(inputs, manifest.reads, f"{manifest.name} on {self.host}")
         self.deploy(package)
-        limit_s = LOAD_S + _call_s(Effort().timeout_s, len(inputs))
+        limit_s = START_S + 2 * on_device.LOAD_S + _pieces_s(Effort().timeout_s, len(inputs), inputs[0].nbytes)
         with self._exchange() as (folder, here):
             np.save(here / "in.npy", inputs, allow_pickle=False)
             self._transport.upload(here / "in.npy", folder / "in.npy")
@@ -147,7 +150,7 @@ class PynqRunner:
             self._transport.download(folder / "out.npy", here / "out.npy")
             try:
                 outputs: NDArray[Any] = np.load(here / "out.npy", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+            except Exception as error:  # numpy's header parser has errors of its own; MemoryError, too
                 raise BoardError(f"{self.host} answers with a file that holds no numbers ({error}); try again") from error
         wanted = (len(inputs), *manifest.hands_on.shape[1:])
         if outputs.shape != wanted:
@@ -166,14 +169,16 @@ class PynqRunner:
         self.deploy(package)
         sizes = ",".join(map(str, effort.batch_sizes))
         arguments = ["--batch-sizes", sizes, "--repeats", str(effort.n_repeats), "--timeout", f"{effort.timeout_s:g}"]
-        with self._exchange() as (folder, _):
-            if test_set is not None:
-                self._transport.upload(test_set, folder / "test.npz")
-                arguments += ["--test-set", str(folder / "test.npz")]
-            done = self._on_device(package, arguments, time_limit_s(package, effort, n_test))
+        done = None
         try:
+            with self._exchange() as (folder, _):
+                if test_set is not None:
+                    self._transport.upload(test_set, folder / "test.npz")
+                    arguments += ["--test-set", str(folder / "test.npz")]
+                done = self._on_device(package, arguments, time_limit_s(package, effort, n_test))
             answer = answer_of(done, self.host)
         except BoardError as error:
+            done = done or Completed(0, "", error.errors if isinstance(error, BoardTimeoutError | ConnectionLostError) else "")
             error.measured = measured_before(done, package, self.host, self.simulated)
             raise
         return measurement_of(answer, package, self.host, self.simulated)
@@ -191,7 +196,7 @@ class PynqRunner:
         try:
             return self._transport.run([*program, *arguments], limit_s, root=True, python=True)
         except BoardTimeoutError as error:
-            raise BoardTimeoutError(f"{error}; {self._reset(program)}") from error
+            raise BoardTimeoutError(f"{error}; {self._reset(program)}", error.errors) from error
 
     def _reset(self, program: Sequence[str]) -> str:
         """Bring the FPGA back; says how that went."""
@@ -210,10 +215,11 @@ class PynqRunner:
     def _on_card(self, *arguments: str) -> dict[str, Any]:
         """What `boards.card` says."""
         program = CARD.read_text(encoding="utf-8")
-        done = self._transport.run(["python3", "-c", program, *arguments], CARD_S)
+        # -I: no module of the user's home, where it runs
+        done = self._transport.run(["python3", "-I", "-c", program, *arguments], CARD_S)
         try:
             return dict(json.loads(done.output))
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             said = (done.errors.strip() or done.output.strip() or "nothing").splitlines()[-1]
             raise BoardError(f"{self.host} does not say what is on its card; it says: {said[:300]}") from None
 
@@ -259,19 +265,33 @@ class PynqRunner:
 def time_limit_s(package: Package, effort: Effort, n_test: int) -> float:
     """After which a measurement is ended from here, in s: more than all the limits that `on_device.py` sets itself, together.
 
+    It ends before that, or hangs where its own limits do not reach.
+
     Args:
         package: that is measured.
         effort: how long.
         n_test: images of the test set; 0 for none.
     """
+    largest = max(effort.batch_sizes)
     calls = [n for n in effort.batch_sizes for _ in range(effort.n_repeats + 1)]
-    calls += [package.manifest.n_golden, n_test, max(effort.batch_sizes)]
-    return LOAD_S + COUNTERS_S + sum(_call_s(effort.timeout_s, n) for n in calls)
+    calls += [largest, largest]  # of the driver's own test, and the last one while power is read
+    frame_bytes = 8 * math.prod(package.manifest.reads.shape)  # at most: no number has more than 8
+    pieces_s = sum(_pieces_s(effort.timeout_s, n, frame_bytes) for n in (package.manifest.n_golden, n_test))
+    counters_s = effort.timeout_s + on_device.COUNTERS_S
+    # loaded twice: after a hang it is loaded again
+    own_s = 2 * on_device.LOAD_S + on_device.POWER_S + counters_s + pieces_s + sum(_call_s(effort.timeout_s, n) for n in calls)
+    return START_S + own_s
 
 
 def _call_s(timeout_s: float, n_frames: int) -> float:
     """The limit of one call; see `boards.runner.Effort`."""
     return timeout_s * (1 + n_frames / 100)
+
+
+def _pieces_s(timeout_s: float, n_frames: int, frame_bytes: int) -> float:
+    """The limits of the calls that take a set of frames, together."""
+    n_calls = -(-n_frames // on_device.frames_at_once(frame_bytes))
+    return timeout_s * (n_calls + n_frames / 100)
 
 
 def _name(package: Package) -> str:
@@ -306,11 +326,19 @@ def _check_test_set(path: Path, package: Package, host: str) -> int:
         RefusedError: it is not.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(member.file_size for member in archive.infolist())
+        if n_bytes > MAX_TEST_SET_BYTES:
+            raise ValueError(f"unpacked it has {n_bytes:,} bytes, {MAX_TEST_SET_BYTES:,} are the most")
         with np.load(path, allow_pickle=False) as file:
-            inputs, labels = file["inputs"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
-        raise RefusedError(f"{path} is no test set ({error}); an npz file of inputs and labels is wanted") from error
-    _check_frames(inputs, package.manifest.reads, f"{package.manifest.name} on {host}")
+            inputs, labels = np.asarray(file["inputs"]), np.asarray(file["labels"])
+    except Exception as error:  # zipfile, zlib, tokenize and numpy each have errors of their own; MemoryError, too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RefusedError(f"{path} is no test set ({reason}); an npz file of inputs and labels is wanted") from error
+    try:
+        _check_frames(inputs, package.manifest.reads, f"{package.manifest.name} on {host}")
+    except RefusedError as error:
+        raise RefusedError(f"{path} is no test set for it: {error}") from error
     if labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
         raise RefusedError(
             f"{path} has {labels.shape} labels of {labels.dtype} for {len(inputs)} images; a whole number each is wanted"

@@ -6,16 +6,18 @@ What runs there is what runs on a board, the same `on_device.py` with the real p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from boards import simulated_board, supervisor
-from boards.board import Board
+from boards.board import Board, Family
 from boards.errors import BoardError, BoardTimeoutError, ConnectionLostError, UnreachableError
 from boards.load import Load, check_target, load_of, old_of, part_of, plain_file
 from boards.simulated_options import parse_options
@@ -24,7 +26,18 @@ from boards.transport import Completed, title_of
 LAUNCHER = Path(simulated_board.__file__).parent
 BOARD, HOME = "board.json", "home"
 MAX_OUTPUT = 64 << 20  # bytes of each of the two
+GRACE_S = 5.0  # between asking a program to end and ending it
 MIDDLE_S = 0.3  # after which a run is in its middle
+
+
+@dataclass(frozen=True)
+class Played:
+    """What there is to know of a board to play it, as a package says it of its own; see `boards.board.Board`."""
+
+    name: str
+    fpga_part: str
+    family: Family
+    clock_mhz: float
 
 
 class SimulatedTransport:
@@ -36,13 +49,13 @@ class SimulatedTransport:
     Args:
         host: as given to HOST; `simulated`, or with options behind a colon.
         state: the folder; made if it is not there.
-        board: that is simulated.
+        board: that is played.
         interpreter: the simulated board's Python, with pynq.
     """
 
     simulated = True
 
-    def __init__(self, host: str, state: Path, board: Board, interpreter: Path) -> None:
+    def __init__(self, host: str, state: Path, board: Board | Played, interpreter: Path) -> None:
         self._host, self._options = host, parse_options(host)
         # absolute and no more: a virtual environment's Python is a link, and what it links to is another one
         self._state, self._board, self._interpreter = state.absolute(), board, interpreter.absolute()
@@ -101,14 +114,16 @@ class SimulatedTransport:
         if python and command[1:] and command[1].endswith(".py"):
             words = [interpreter, str(LAUNCHER), str(self._state), *command[1:]]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            supervised = [interpreter, "-I", supervisor.__file__, f"{timeout_s:g}", *words]
-            process = subprocess.Popen(
-                supervised, cwd=self._home, env=self._environment(python), stdin=subprocess.PIPE, stdout=output, stderr=errors,
-            )  # fmt: skip
+            supervised = [interpreter, "-I", supervisor.__file__, f"{timeout_s:g}", f"{GRACE_S:g}", "0", *words]
+            with self._works(title):
+                process = subprocess.Popen(
+                    supervised, cwd=self._home, env=self._environment(python), stdin=subprocess.PIPE, stdout=output,
+                    stderr=errors,
+                )  # fmt: skip
             assert process.stdin is not None
             try:
                 if strikes:
-                    self._strike(process, title)
+                    self._strike(process)
                 process.wait()
             finally:
                 process.stdin.close()  # the supervisor sees it, and ends what still runs
@@ -119,8 +134,10 @@ class SimulatedTransport:
                     raise BoardError(f"{title} wrote more than {MAX_OUTPUT >> 20} MiB on {self._host}; that is no answer")
                 file.seek(0)
                 texts.append(file.read().decode(errors="replace"))
+        if strikes:
+            raise self._lost(title, texts[1])
         if supervisor.was_late(process.returncode, texts[1]):
-            raise BoardTimeoutError(f"{title} did not end on {self._host} within {timeout_s:g} s, and was ended")
+            raise BoardTimeoutError(f"{title} did not end on {self._host} within {timeout_s:g} s, and was ended", texts[1])
         return Completed(process.returncode, *texts)
 
     def upload(self, source: Path, target: PurePosixPath, progress: Callable[[int, int], None] | None = None) -> None:
@@ -135,22 +152,23 @@ class SimulatedTransport:
         strikes = self._begin(title)
         goal = self._on_card(target)
         part = self._on_card(part_of(target))
-        _remove(part)
-        load.check_space(self._n_free(), self._host)
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._copy(load, part, progress, title if strikes else "")
-        except ConnectionLostError:
-            raise  # and what has arrived stays, as on a board
-        except BaseException:
+        with self._works(title):
             _remove(part)
-            raise
-        old = self._on_card(old_of(target))
-        _remove(old)
-        if goal.exists():
-            goal.replace(old)
-        part.replace(goal)
-        _remove(old)
+            load.check_space(self._n_free(), self._host)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._copy(load, part, progress, title if strikes else "")
+            except ConnectionLostError:
+                raise  # and what has arrived stays, as on a board
+            except BaseException:
+                _remove(part)
+                raise
+            old = self._on_card(old_of(target))
+            _remove(old)
+            if goal.exists():
+                goal.replace(old)
+            part.replace(goal)
+            _remove(old)
 
     def download(self, source: PurePosixPath, target: Path) -> None:
         """Copy a file here; see `boards.transport.Transport`."""
@@ -160,11 +178,26 @@ class SimulatedTransport:
         if not path.is_file():
             raise BoardError(f"{self._host} has no file {source}")
         part = target.with_name(f".{target.name}.part")
+        with self._works(f"copying {source}"):
+            try:
+                shutil.copyfile(path, part)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _works(self, title: str) -> Iterator[None]:
+        """What this machine has to say comes as what a board would have to say.
+
+        Raises:
+            BoardError: something on this machine does not work.
+        """
         try:
-            shutil.copyfile(path, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+            yield
+        except OSError as error:
+            raise BoardError(
+                f"{title} failed with {self._host}: {error}; look after {self._state}, and whether another bitloop uses it"
+            ) from error
 
     def _begin(self, title: str) -> bool:
         """Count what is begun; whether the connection ends in its middle."""
@@ -173,7 +206,7 @@ class SimulatedTransport:
         self._n_done += 1
         return self._n_done in (self._options.way.get("drop_connection"), self._options.way.get("reboot"))
 
-    def _strike(self, process: subprocess.Popen[bytes], title: str) -> None:
+    def _strike(self, process: subprocess.Popen[bytes]) -> None:
         """End the connection in the middle of a run, and the run with it."""
         try:
             process.wait(MIDDLE_S)
@@ -181,14 +214,13 @@ class SimulatedTransport:
             assert process.stdin is not None
             process.stdin.close()
             process.wait()
-        raise self._lost(title)
 
-    def _lost(self, title: str) -> ConnectionLostError:
+    def _lost(self, title: str, errors: str = "") -> ConnectionLostError:
         """What to raise of a connection that is gone; whoever wants another one enters again."""
         self._is_open = False
         if self._n_done == self._options.way.get("reboot"):
             self._switch_off()
-        return ConnectionLostError(f"the connection to {self._host} ended in the middle of {title}; try again")
+        return ConnectionLostError(f"the connection to {self._host} ended in the middle of {title}; try again", errors)
 
     def _switch_off(self) -> None:
         """Lose what only the FPGA and the memory hold."""

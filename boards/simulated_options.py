@@ -103,6 +103,8 @@ def parse_options(host: str) -> Options:
     """
     if not is_simulated(host):
         raise BoardError(f"HOST is {host!r}; {SIMULATED}, or {SIMULATED}:name=value,name is wanted")
+    if not host.isprintable():
+        raise BoardError(f"HOST is {host!r}, which has characters in it that cannot be printed; leave them out")
     found = Options()
     told = host.removeprefix(SIMULATED).removeprefix(":")
     for word in filter(None, told.split(",")):

@@ -22,10 +22,12 @@ from pydantic import SecretStr
 from boards import sftp, supervisor
 from boards.errors import BoardError, BoardTimeoutError, ConnectionLostError, LoginError
 from boards.load import SPARE, check_target, load_of, part_of
-from boards.ssh_connection import connect, parse_address
+from boards.ssh_config import way_to
+from boards.ssh_connection import Way, connect
 from boards.transport import Completed, title_of
 
 PATIENCE_S = 20.0
+BEAT_S, SILENCE_S = 5.0, 30.0  # between two signs of life while a command runs, and how long a board waits for one
 MAX_OUTPUT = 64 << 20  # bytes of each of the two
 
 # What a login at the image would have: the board's name, XRT's place and pynq's virtual environment. Only what is there is
@@ -35,6 +37,7 @@ PYNQ = (
     'export XILINX_XRT="${XILINX_XRT:-/usr}"; exec "$@"'
 )
 FREE = "import os, sys; card = os.statvfs(sys.argv[1]); print(card.f_bavail * card.f_frsize)"
+PYTHON = ("python3", "-I")  # no module of the user's home, and none of Python's variables, by root least of all
 # -k: what sudo remembers of an earlier call must not decide whether it reads a password
 SUDO, SUDO_BY_PASSWORD = ("sudo", "-k", "-n", "--"), ("sudo", "-k", "-S", "-p", "", "--")
 NO_PASSWORD = SecretStr("")
@@ -52,7 +55,8 @@ class SshTransport:
         host: as given to HOST.
         known_hosts: the user's file of host keys.
         password: is asked once, and only if the board does not let the user in by a key, or sudo wants one; None for none.
-        keys: files of private keys; None for those of the agent and of ~/.ssh.
+        keys: files of private keys; None for those of `config`, of the agent and of ~/.ssh.
+        config: the user's configuration of ssh (`boards.ssh_config`); None for none.
         accept_new: whether the host key of a board that is not in `known_hosts` is taken down there instead of refused.
         patience_s: for one answer of the board: to connect, to take a file's next piece, to end what is to be ended.
     """
@@ -66,11 +70,14 @@ class SshTransport:
         password: Callable[[], str] | None = None,
         *,
         keys: Sequence[Path] | None = None,
+        config: Path | None = None,
         accept_new: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._host, self._address = host, parse_address(host)
-        self._known_hosts, self._keys, self._accepts_new = known_hosts, keys, accept_new
+        self._host, self._way = host, way_to(host, config)
+        if keys is not None:
+            self._way = Way(self._way.address, tuple(keys), any_of_agent=False)
+        self._known_hosts, self._accepts_new = known_hosts, accept_new
         self._ask, self._secret = password, None if password else NO_PASSWORD
         self._patience_s = patience_s
         self._client: Any = None
@@ -112,11 +119,14 @@ class SshTransport:
                 f"{title_of(command)!r} has an argument that no command can have, with a zero byte or half a character"
             )
         words = ["bash", "-c", PYNQ, "bash", *command] if python else command
-        supervised = ["python3", "-c", Path(supervisor.__file__).read_text(encoding="utf-8"), f"{timeout_s:g}", *words]
+        limits = (timeout_s, self._patience_s / 2, SILENCE_S)  # half: what is ended has to be told of in time
+        program = Path(supervisor.__file__).read_text(encoding="utf-8")
+        supervised = [*PYTHON, "-c", program, *(f"{limit:g}" for limit in limits), *words]
         rights = self._root() if root else ()
-        done = self._run([*rights, *supervised], timeout_s, title_of(command), with_password=rights == SUDO_BY_PASSWORD)
+        with_password = rights == SUDO_BY_PASSWORD
+        done = self._run([*rights, *supervised], timeout_s, title_of(command), with_password=with_password, beats=True)
         if supervisor.was_late(done.code, done.errors):
-            raise self._late(title_of(command), timeout_s, "and was ended")
+            raise self._late(title_of(command), timeout_s, "and was ended", done.errors)
         return done
 
     def upload(self, source: Path, target: PurePosixPath, progress: Callable[[int, int], None] | None = None) -> None:
@@ -137,6 +147,10 @@ class SshTransport:
             except OSError as error:
                 if _is_lost(client, error):
                     raise
+                if isinstance(error, FileNotFoundError):
+                    raise BoardError(
+                        f"{part} was taken away on {self._host} while it was copied; does another bitloop use it? Try again"
+                    ) from error
                 # before it is freed again: of a full card the board says "Failure" and no more
                 n_free = self._n_free(target.parent)
                 sftp.remove(client, part)
@@ -155,8 +169,7 @@ class SshTransport:
             sftp.get(client, source, target, self._host)
 
     def _connected(self, password: SecretStr | None) -> Any:
-        keys, patience_s = self._keys, self._patience_s
-        return connect(self._address, self._known_hosts, self._accepts_new, keys, password, patience_s)
+        return connect(self._way, self._known_hosts, self._accepts_new, password, self._patience_s)
 
     def _password(self) -> SecretStr:
         """The password, asked once; empty where there is none."""
@@ -176,7 +189,7 @@ class SshTransport:
         found = self._run([*SUDO, "true"], self._patience_s, "sudo")
         if found.code == 0:
             return SUDO
-        user = self._address.user
+        user = self._way.address.user
         if found.code == supervisor.NOT_STARTED:
             raise LoginError(f"{self._host} has no sudo, and the FPGA needs root's rights; log in as root")
         if not self._password().get_secret_value():
@@ -190,16 +203,17 @@ class SshTransport:
 
     def _n_free(self, folder: PurePosixPath) -> int:
         """Bytes that the user may still write where a folder is."""
-        done = self.run(["python3", "-c", FREE, str(folder)], self._patience_s)
+        done = self.run([*PYTHON, "-c", FREE, str(folder)], self._patience_s)
         if done.code != 0 or not done.output.strip().isdigit():
             said = (done.errors.strip() or done.output.strip() or "nothing").splitlines()[-1]
             raise BoardError(f"{self._host} does not say how much of its card is free; it says: {said}")
         return int(done.output)
 
     def _run(
-        self, words: Sequence[str], timeout_s: float, title: str, *, with_password: bool = False, ends: bool = False
-    ) -> Completed:
-        """Run words as they are; `ends` closes their standard input behind the password."""
+        self, words: Sequence[str], timeout_s: float, title: str, *, with_password: bool = False, ends: bool = False,
+        beats: bool = False,
+    ) -> Completed:  # fmt: skip
+        """Run words as they are; `ends` closes their standard input behind the password, `beats` shows them signs of life."""
         until = time.monotonic() + timeout_s + self._patience_s
         with self._attended(title, timeout_s + 2 * self._patience_s):
             channel = self._transport(title).open_session(timeout=self._patience_s)
@@ -209,12 +223,14 @@ class SshTransport:
                     channel.sendall(f"{self._password().get_secret_value()}\n".encode())
                 if ends:
                     channel.shutdown_write()
-                output, errors = self._read(channel, until, title)
+                with _beating(channel) if beats else contextlib.nullcontext():
+                    output, errors = self._read(channel, until, title)
+                said = errors.decode(errors="replace")
                 if output is None or not channel.status_event.wait(max(0.0, until - time.monotonic())):
-                    raise self._late(title, timeout_s, "and does not answer any more; restart it")
+                    raise self._late(title, timeout_s, "and does not answer any more; restart it", said)
                 if channel.exit_status < 0:  # ended by a signal, as when the board restarts, or with the connection
-                    raise self._lost(title)
-                return Completed(channel.exit_status, output.decode(errors="replace"), errors.decode(errors="replace"))
+                    raise self._lost(title, said)
+                return Completed(channel.exit_status, output.decode(errors="replace"), said)
             finally:
                 channel.close()  # the supervisor sees it, and ends what still runs
 
@@ -274,19 +290,37 @@ class SshTransport:
         finally:
             timer.cancel()
 
-    def _lost(self, title: str) -> ConnectionLostError:
+    def _lost(self, title: str, errors: str = "") -> ConnectionLostError:
         return ConnectionLostError(
             f"the connection to {self._host} ended in the middle of {title}; if the board has not restarted, look at cable and "
-            "power, and try again"
+            "power, and try again",
+            errors,
         )
 
-    def _late(self, title: str, timeout_s: float, what: str) -> BoardTimeoutError:
-        return BoardTimeoutError(f"{title} did not end on {self._host} within {timeout_s:g} s, {what}")
+    def _late(self, title: str, timeout_s: float, what: str, errors: str) -> BoardTimeoutError:
+        return BoardTimeoutError(f"{title} did not end on {self._host} within {timeout_s:g} s, {what}", errors)
 
 
 def _is_lost(client: Any, error: OSError) -> bool:
     """Whether an error is the connection's, not one of a file."""
     return isinstance(error, TimeoutError | ConnectionError) or client.get_channel().closed
+
+
+@contextlib.contextmanager
+def _beating(channel: Any) -> Iterator[None]:
+    """Shows the supervisor signs of life: by their end alone it learns of a cable that was pulled."""
+    over = threading.Event()
+
+    def beat() -> None:
+        with contextlib.suppress(Exception):  # the connection's end is seen by who reads
+            while not over.wait(BEAT_S):
+                channel.sendall(b"\n")
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _read_all(channel: Any, into: bytearray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from boards.errors import BoardError, LoginError, UnreachableError
 from boards.ssh_host_keys import KnownHosts
 
 USER, PORT = "xilinx", 22
+PUBLIC = ".pub"  # behind the name of a private key's file: its public half
 KEEPALIVE_S = 5
 ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z_][\w.-]*)@)?(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][\w.-]*))(?::(?P<port>\d{1,5}))?",
@@ -41,6 +42,21 @@ class Address:
         return (f"-p {self.port} " if self.port != PORT else "") + f"{self.user}@{self.host}"
 
 
+@dataclass(frozen=True)
+class Way:
+    """How to get into a board.
+
+    Attributes:
+        address: where it is.
+        keys: files of private keys that are meant for it; None for those of ~/.ssh.
+        any_of_agent: whether any key of the agent may be shown, and not these alone.
+    """
+
+    address: Address
+    keys: tuple[Path, ...] | None = None
+    any_of_agent: bool = True
+
+
 def parse_address(text: str) -> Address:
     """What HOST says: `[user@]host[:port]`, an IPv6 address in brackets.
 
@@ -54,21 +70,13 @@ def parse_address(text: str) -> Address:
     return Address(found["user"] or USER, (found["six"] or found["host"]).lower(), port)
 
 
-def connect(
-    address: Address,
-    known_hosts: Path,
-    accept_new: bool,
-    keys: Sequence[Path] | None,
-    password: SecretStr | None,
-    patience_s: float,
-) -> paramiko.SSHClient:
+def connect(way: Way, known_hosts: Path, accept_new: bool, password: SecretStr | None, patience_s: float) -> paramiko.SSHClient:
     """Connect and log in.
 
     Args:
-        address: where to.
+        way: where to, and by which keys.
         known_hosts: the user's file of host keys.
         accept_new: whether a host key that is not in it is taken down there.
-        keys: files of private keys; None for those of the agent and of ~/.ssh.
         password: to log in with; None for keys.
         patience_s: for one answer.
 
@@ -76,21 +84,22 @@ def connect(
         UnreachableError: nobody answers there, or not who is known.
         LoginError: the user is not let in.
     """
+    address, by_keys = way.address, password is None
     trusted = KnownHosts(known_hosts, address.host, address.port, f"ssh {address.arguments}", accept_new)
-    by_keys = password is None
-    for key in keys or ():
+    for key in way.keys or ():
         if not key.is_file():
             raise LoginError(f"{key} is no file, and so no private key; look for a slip in its path")
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(trusted)
     try:
-        client.connect(
-            address.host, address.port, address.user, password=password.get_secret_value() if password else None,
-            sock=_socket(address, patience_s), transport_factory=trusted.transport,
-            key_filename=[str(key) for key in keys or ()] if by_keys else None,
-            look_for_keys=by_keys and keys is None, allow_agent=by_keys and keys is None,
-            timeout=patience_s, banner_timeout=patience_s, auth_timeout=patience_s, channel_timeout=patience_s,
-        )  # fmt: skip
+        with _of_agent(way.keys or () if by_keys else ()) as own:
+            client.connect(
+                address.host, address.port, address.user, password=password.get_secret_value() if password else None,
+                sock=_socket(address, patience_s), transport_factory=trusted.transport, pkey=own,
+                key_filename=[str(key) for key in way.keys or () if key.suffix != PUBLIC] if by_keys else None,
+                look_for_keys=by_keys and way.keys is None, allow_agent=by_keys and way.any_of_agent,
+                timeout=patience_s, banner_timeout=patience_s, auth_timeout=patience_s, channel_timeout=patience_s,
+            )  # fmt: skip
         client.get_transport().set_keepalive(KEEPALIVE_S)
     except BaseException as error:
         said = _login_error(address, error, by_keys, client)
@@ -111,13 +120,34 @@ def _login_error(a: Address, error: BaseException, by_keys: bool, client: parami
     if isinstance(error, paramiko.PasswordRequiredException):
         return LoginError(f"the key for {a} is locked by a passphrase; unlock it by ssh-add, and try again")
     transport = client.get_transport()
-    is_known = transport is not None and transport.is_active() and transport.initial_kex_done
+    is_known = transport is not None and transport.initial_kex_done
     no_key = by_keys and is_known and isinstance(error, paramiko.SSHException)  # none at all, or one that cannot be read
     if not (no_key or isinstance(error, paramiko.AuthenticationException)):
         return None
+    if by_keys and transport is not None and not transport.is_active():
+        return LoginError(
+            f"{a} hung up while keys were tried, as servers do after some six; say which is for it by IdentityFile and "
+            "IdentitiesOnly yes in ~/.ssh/config, have the agent forget the others (ssh-add -d), or give a password"
+        )
     if by_keys:
         return LoginError(f"{a} accepts no key that is here; bring one there by: ssh-copy-id {a.arguments}, or give a password")
     return LoginError(f"{a} does not accept the password; PYNQ's images begin with xilinx, for the user xilinx")
+
+
+@contextlib.contextmanager
+def _of_agent(keys: Iterable[Path]) -> Iterator[paramiko.PKey | None]:
+    """The agent's own copy of one of these keys, which needs no passphrase; None where it has none of them."""
+    wanted = set()
+    for key in keys:
+        with contextlib.suppress(OSError, UnicodeDecodeError, IndexError):
+            public = key if key.suffix == PUBLIC else key.with_name(key.name + PUBLIC)
+            wanted.add(public.read_text(encoding="utf-8").split()[1])
+    agent = paramiko.Agent() if wanted else None
+    try:
+        yield next((key for key in agent.get_keys() if key.get_base64() in wanted), None) if agent else None
+    finally:
+        if agent:
+            agent.close()
 
 
 def _socket(a: Address, patience_s: float) -> socket.socket:

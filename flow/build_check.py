@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from flow.build_directory import BuildDirectory
 from flow.build_source import BuildSource
-from flow.errors import VerificationError
+from flow.errors import BuildError, VerificationError
 from flow.golden import read_golden
 from flow.progress import Listener
 from flow.run_directory import write_json
@@ -20,7 +19,8 @@ from hls.finn_build import Stream, image_of
 from hls.finn_execution import answers
 from hls.handover.progress import sha256
 from hls.verify import Verdict, verdicts
-from models.files import whole_file
+from models.files import read_json, whole_file
+from models.npz_file import read_arrays
 
 ANSWERS, VERIFIED = "answers.npz", "verified.json"
 N_NOISE = 16  # frames of noise for a network without a golden set
@@ -80,7 +80,7 @@ def verify_source(source: BuildSource, directory: BuildDirectory, n_images: int,
 def _kept(directory: BuildDirectory) -> Verified | None:
     """What was verified before for this plan, if that can be read."""
     try:
-        raw = json.loads((directory / VERIFIED).read_text(encoding="utf-8"))
+        raw = read_json(directory / VERIFIED)
         if raw.pop("plan") != directory.plan.digest:
             return None
         if not raw["why_not"] and sha256(directory / ANSWERS) != raw["answers_sha256"]:
@@ -175,11 +175,21 @@ def write_board_golden(answers: Path, reads: Stream, hands_on: Stream, path: Pat
 
     Returns:
         The number of frames.
+
+    Raises:
+        BuildError: what was kept is missing or damaged.
     """
-    with np.load(answers, allow_pickle=False) as file:
-        pixels, outputs = file["pixels"], file["outputs"]
-        labels = {"labels": file["labels"]} if "labels" in file else {}
-    inputs, wanted = board_inputs(pixels, reads.shape), outputs.reshape(len(outputs), *hands_on.shape[1:])
+    try:
+        arrays: dict[str, Any] = read_arrays(answers, ("pixels", "outputs", "labels"))
+        pixels, outputs = arrays["pixels"], arrays["outputs"]
+        labels = {"labels": arrays["labels"]} if "labels" in arrays else {}
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or outputs.dtype.kind not in "fiu":
+            raise ValueError(f"it has {pixels.dtype} pixels {pixels.shape} and {outputs.dtype} answers {outputs.shape}")
+        if not np.isfinite(outputs).all() or any(array.shape != (len(pixels),) for array in labels.values()):
+            raise ValueError("it has answers that are no numbers, or labels that are not one an image")
+        inputs, wanted = board_inputs(pixels, reads.shape), outputs.reshape(len(pixels), *hands_on.shape[1:])
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(f"{answers} holds no answers to verify a board by ({error}); remove it and build again") from error
     with whole_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, inputs=inputs, outputs=wanted, **labels)
     return len(inputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from hls.finn_build import Checkpoint, Stream
 from hls.handover.build import BITFILE, CHECKPOINT, HARDWARE, RESULTS, SETTINGS
 from hls.handover.progress import sha256
 from hls.simulated_build import simulate_bitfile
+from models.files import read_json
 
 FOLDER, SIMULATED = "package", "simulated-package"
 SIMULATED_BY = f"bitloop {version('bitloop')}, no Vivado"
@@ -156,7 +156,7 @@ def _check_settings(path: Path, checkpoint: Checkpoint) -> None:
         PackageError: they are not.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["driver_information"]["io_shape_dict"]
+        told = read_json(path)["driver_information"]["io_shape_dict"]
         pairs = [
             (told["ishape_normal"], [list(checkpoint.reads.shape)]), (told["oshape_normal"], [list(checkpoint.hands_on.shape)]),
             (told["idt"], [f"DataType['{checkpoint.reads.datatype}']"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from hls.finn_build import BuiltNode, Checkpoint, Stream
 from hls.handover.build import CHECKPOINT, PLAN, sealed
 from hls.handover.lock import alone_in
 from hls.handover.progress import WrongPackageError, sha256
+from models.files import read_json
 
 NODES = "nodes.json"
 # What a build writes before its plan, and what is left of that where it was killed (models.files.whole_file).
@@ -88,7 +88,10 @@ class BuildDirectory:
             raise BuildError(
                 f"{path / PLAN} cannot be read ({error}); remove {path}, or name another directory with OUT="
             ) from error
-        there = BuildPlan.from_json(text)
+        try:
+            there = BuildPlan.from_json(text)
+        except BuildError as error:
+            raise BuildError(f"{path / PLAN}: {error}") from error
         if there.digest != self.plan.digest:
             raise BuildError(
                 f"{path} holds another build ({_difference(there, self.plan)}); remove it, or name another directory with OUT="
@@ -121,7 +124,7 @@ class BuildDirectory:
         try:
             if not (self / PLAN).exists() or sealed(self.path) != sha256(self / CHECKPOINT):
                 return None
-            raw = json.loads((self / NODES).read_text(encoding="utf-8"))
+            raw = read_json(self / NODES)
             ends = [Stream(tuple(raw[end]["shape"]), raw[end]["datatype"]) for end in ("reads", "hands_on")]
             return Checkpoint(tuple(BuiltNode.from_dict(n) for n in raw["nodes"]), *ends)
         except (OSError, ValueError, KeyError, TypeError):

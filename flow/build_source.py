@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from boards.board import Board
 from boards.registry import get_board
 from flow.constraint import Constraint
-from flow.errors import BuildError, RunDirectoryError, SettingsError
+from flow.errors import BoardError, BuildError, RunDirectoryError, SettingsError
+from flow.fifo_depths import FILE, read_depths
 from flow.policy_file import read_policy
 from hls.build_plan import PACKAGES, BuildPlan, PlannedLayer, planned_board
 from hls.finn_build import finn_parts
-from hls.handover.progress import sha256
+from hls.handover.progress import plan_digest, sha256
 from hls.types import Estimate, Folding, Implementation
+from models.files import read_json
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class BuildSource:
         policy_digest: of its policy; None of a file from elsewhere.
         top_k: numbers of the best classes that the accelerator hands on; 0 for the logits.
         model: as given to MODEL; None of a file from elsewhere.
+        fifo_depths: node to words of the FIFOs behind it, where a simulation found them (`flow.fifo_depths`).
     """
 
     name: str
@@ -50,6 +53,13 @@ class BuildSource:
     policy_digest: str | None = None
     top_k: int = 0
     model: str | None = None
+    fifo_depths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def design_digest(self) -> str:
+        """Changes with whatever FIFO depths depend on: board, bits, implementations and folding; not with the weights."""
+        facts = {"board": self.board.name, "layers": [asdict(layer) for layer in self.layers], "folding": self.folding}
+        return plan_digest({**facts, "target_fps": self.target_fps, "top_k": self.top_k})
 
     def plan(self, instrumented: bool = False) -> BuildPlan:
         """What to do with it.
@@ -76,6 +86,7 @@ class BuildSource:
             policy_digest=self.policy_digest,
             top_k=self.top_k,
             instrumented=instrumented,
+            fifo_depths=dict(self.fifo_depths),
         )
 
     def check_fit(self) -> None:
@@ -106,11 +117,11 @@ def source_of_policy(policy: Path) -> BuildSource:
     run, bits = policy.parent, read_policy(policy)
     if not (run / "model.onnx").is_file():
         raise RunDirectoryError(f"RUN={run} has no model.onnx yet; let make search finish, or make retrain RUN={run}")
-    document: dict[str, Any] = json.loads(policy.read_text(encoding="utf-8"))
     try:
+        document: dict[str, Any] = read_json(policy)
         board = get_board(str(document["board"]))
         built, wanted = document["implementations"], document["constraint"]
-        return BuildSource(
+        found = BuildSource(
             name=_plain(run.resolve().name),
             onnx=run / "model.onnx",
             board=board,
@@ -124,10 +135,11 @@ def source_of_policy(policy: Path) -> BuildSource:
             top_k=int(document.get("top_k", 0)),
             model=str(document["model"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, BoardError, SettingsError) as error:
         raise RunDirectoryError(
             f"{policy} does not say how every layer is built ({type(error).__name__}: {error}); search again with this bitloop"
         ) from error
+    return replace(found, fifo_depths=read_depths(run / FILE, found.design_digest))
 
 
 def source_of_qonnx(onnx: Path, board: str, folding: Path | None, target_fps: int | None, top_k: int = 0) -> BuildSource:
@@ -150,7 +162,7 @@ def source_of_qonnx(onnx: Path, board: str, folding: Path | None, target_fps: in
     found = None
     if folding is not None:
         try:
-            found = json.loads(folding.read_text(encoding="utf-8"))
+            found = read_json(folding)
             if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
                 raise ValueError("an object of objects is wanted")
         except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from boards.measurement import Measurement
 from boards.measurements import Measurements
 from flow.errors import CalibrationError, RunDirectoryError
 from flow.run_directory import write_text
-from hls.calibrate import QUANTITIES, Calibration, Observation, learn, observations
+from hls.calibrate import QUANTITIES, RTL, Calibration, Observation, learn, observations, that_count
 from models.policy import BitPolicy
 
 FOLDER = Path("calibration")
@@ -88,6 +88,7 @@ def calibration_document(calibration: Calibration, policy: BitPolicy) -> dict[st
         "simulated": calibration.simulated,
         "records": calibration.n_records,
         "factors": calibration.of(policy),
+        "learned_from": {name: source for name, (_, source) in calibration.taken.items()},
         "outside": calibration.outside(policy),
     }
 
@@ -108,7 +109,7 @@ def calibrate(measurements: Measurements, board: str, host: str | None, out: Pat
         measurements: all that was kept.
         board: its name.
         host: a simulated board as given to HOST, whose own records alone are taken: another one may be slower. None for all
-            real boards of this name, and Vivado; simulated records are never mixed with real ones.
+            real boards of this name, Vivado, and simulations of RTL; records of the simulated board are never mixed with those.
         out: file to write; None for `default_path`.
 
     Raises:
@@ -118,6 +119,9 @@ def calibrate(measurements: Measurements, board: str, host: str | None, out: Pat
     records = [kept.record for kept in measurements.records(board=board, simulated=simulated)]
     if simulated:
         records = [r for r in records if isinstance(r, Measurement) and r.host == host]
+    else:
+        records += [kept.record for kept in measurements.records(board=board, kind="simulation")]
+    records = that_count(records)
     found = learn(board, simulated, records)
     path = out or default_path(board, simulated)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,27 +130,36 @@ def calibrate(measurements: Measurements, board: str, host: str | None, out: Pat
 
 
 def gap_table(made: Calibrated) -> Table:
-    """Every design, quantity by quantity: estimated, found, and what the calibration makes of the estimate."""
+    """Every design, quantity by quantity: estimated, simulated as RTL, found by a board or Vivado, and what is left."""
     which = "simulated " if made.calibration.simulated else ""  # at every figure: a table is quoted row by row
-    table = Table(box=SIMPLE, title=f"{which}{made.calibration.board}: estimated and found", title_justify="left")
-    table.add_column("design")
-    for head in ("quantity", "found by"):
+    title = f"{which}{made.calibration.board}: estimate, RTL simulation, {which}board"
+    table = Table(box=SIMPLE, title=title, title_justify="left")
+    for head in ("design", "quantity"):
         table.add_column(head)
-    for head in ("estimated", "found", "found / estimated", "calibrated", "left"):
+    for head in ("estimated", "RTL simulation", f"{which}board or synthesis", "found / estimated", "calibrated", "left"):
         table.add_column(head, justify="right")
-    for o in sorted(made.observations, key=lambda o: (o.name, o.design, QUANTITIES.index(o.quantity))):
-        calibrated = o.estimated * made.calibration.factors[o.quantity].of(o.features)
+    taken = made.calibration.taken
+    for (_, plan, quantity), found in sorted(_gaps(made.observations).items()):
+        name = QUANTITIES[quantity]
+        of = next(iter(found.values()))[0]
+        best = found[next((source for source in found if source != RTL), RTL)][-1]  # what stands nearest to the truth
+        calibrated = of.estimated * taken[name][0].of(of.features)
+        real = next((f"{o[-1].found:,.0f} ({which}{source})" for source, o in found.items() if source != RTL), "–")
         table.add_row(
-            f"{o.name} {o.design[:8]}",
-            o.quantity.replace("_", " "),
-            which + o.source,
-            f"{o.estimated:,.0f}",
-            f"{o.found:,.0f}",
-            f"{o.found / o.estimated:.3f}",
-            f"{calibrated:,.0f}",
-            f"{o.found / calibrated - 1:+.1%}",
-        )
+            f"{of.name} {plan[:8]}", name.replace("_", " "), f"{of.estimated:,.0f}",
+            f"{found[RTL][-1].found:,.0f}" if RTL in found else "–", real, f"{best.found / best.estimated:.3f}",
+            f"{calibrated:,.0f}", f"{best.found / calibrated - 1:+.1%}",
+        )  # fmt: skip
     return table
+
+
+def _gaps(observed: Sequence[Observation]) -> dict[tuple[str, str, int], dict[str, list[Observation]]]:
+    """Name, plan and place of a quantity to what said something of it, source by source, the last one behind."""
+    found: dict[tuple[str, str, int], dict[str, list[Observation]]] = {}
+    for o in observed:
+        place = QUANTITIES.index(o.quantity.removeprefix("rtl_"))
+        found.setdefault((o.name, o.design, place), {}).setdefault(o.source, []).append(o)
+    return found
 
 
 def factor_table(calibration: Calibration) -> Table:
@@ -156,11 +169,15 @@ def factor_table(calibration: Calibration) -> Table:
     for head in ("designs", "factor", "least to most", "error before", "error after, held out", "margin"):
         table.add_column(head, justify="right")
     table.add_column("depends on")
+    table.add_column("taken")
+    corrects = [factor for factor, _ in calibration.taken.values()]
     for name, factor in calibration.factors.items():
         table.add_row(
-            name.replace("_", " "), str(factor.n_designs), f"{factor.ratio:.3f}", f"{factor.least:.3f} to {factor.most:.3f}",
+            name.replace("_", " ").replace("rtl", "RTL"), str(factor.n_designs), f"{factor.ratio:.3f}",
+            f"{factor.least:.3f} to {factor.most:.3f}",
             f"{factor.error_before:.1%}", "one design: unknown" if factor.error is None else f"{factor.error:.1%}",
             f"{factor.margin:.1%}",
             ", ".join(n.replace("_", " ") for n in factor.coefficients if n != "constant") or "–",
+            "yes" if any(factor is c for c in corrects) else "no: a board was measured",
         )  # fmt: skip
     return table

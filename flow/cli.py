@@ -12,7 +12,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
-from flow.cli_board import register
+from flow import cli_board, cli_sim, cli_watch
 from flow.cli_options import (
     MEASUREMENTS,
     BoardName,
@@ -39,7 +39,9 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
 
-register(app)
+cli_board.register(app)
+cli_watch.register(app)
+cli_sim.register(app)
 
 
 @app.callback()
@@ -59,8 +61,20 @@ def search(
     min_fps: Annotated[float | None, typer.Option(help="frames a second to reach; the model's own unless given")] = None,
     max_util: MaxUtil = None,
     top_k: TopK = None,
-    searcher: Annotated[str, typer.Option(help="ddpg, model-based, … (README), or your own as package.module:Class")] = "ddpg",
-    retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
+    searcher: Annotated[
+        str, typer.Option(help="model-based, ddpg, … (README), or your own as package.module:Class")
+    ] = "model-based",
+    objective: Annotated[str, typer.Option(help="what is to be best: accuracy, fps, latency or utilisation")] = "accuracy",
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="on the search split, as 0.9, where fps, latency or utilisation is to be best")
+    ] = None,
+    retrain_images: Annotated[
+        int | None, typer.Option(help="images of the brief retraining a trial; 0 for a reward free of training")
+    ] = None,
+    halving: Annotated[bool, typer.Option(help="stop the retraining of policies that do badly early")] = False,
+    finalists: Annotated[
+        int | None, typer.Option(help="policies retrained with other seeds in the end, 4 unless given; 1: the best trial it is")
+    ] = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
     device: Device = "auto",
@@ -73,7 +87,8 @@ def search(
     settings = settings_of(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
-        device=device, top_k=top_k, calibration=calibration,
+        device=device, top_k=top_k, calibration=calibration, objective=objective, min_accuracy=min_accuracy, halving=halving,
+        finalists=finalists,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)

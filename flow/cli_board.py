@@ -51,6 +51,7 @@ TestImages = Annotated[int, typer.Option(min=0, help="of the test split, to be c
 Images = Annotated[int, typer.Option(min=1, help="of the golden set, that every stage is held against first")]
 OnlyBoard = Annotated[str | None, typer.Option(help="only of this board")]
 Which = Annotated[bool | None, typer.Option("--simulated/--real", help="only of the simulated board, or of real ones")]
+Kind = Annotated[str | None, typer.Option(help="only of this kind: measurement, synthesis or simulation (of RTL)")]
 
 
 def register(app: typer.Typer) -> None:
@@ -73,9 +74,10 @@ def check(
     board_python: BoardPython = None,
 ) -> None:
     """Look whether a board is ready; the exit code is 1 where something is to be done."""
+    from boards.registry import get_board
     from flow.hosts import connect, readiness_table
 
-    with connect(host, board, accept_host_key, board_python) as runner:
+    with connect(host, get_board(board), accept_host_key, board_python) as runner:
         found = runner.check()
     _console().print(readiness_table(host, found))
     if not all(line.is_well for line in found):
@@ -83,12 +85,14 @@ def check(
 
 
 @records_app.command("list")
-def list_records(measurements: Measurements = MEASUREMENTS, board: OnlyBoard = None, simulated: Which = None) -> None:
+def list_records(
+    measurements: Measurements = MEASUREMENTS, board: OnlyBoard = None, simulated: Which = None, kind: Kind = None
+) -> None:  # fmt: skip
     """Show what was kept."""
     import boards.measurements
     from flow.measuring import measurements_table
 
-    kept = boards.measurements.Measurements(measurements).records(board=board, simulated=simulated)
+    kept = boards.measurements.Measurements(measurements).records(board=board, simulated=simulated, kind=_known(kind))
     _console().print(measurements_table([(k.number, k.record) for k in kept]))
 
 
@@ -98,14 +102,24 @@ def export_records(
     measurements: Measurements = MEASUREMENTS,
     board: OnlyBoard = None,
     simulated: Which = None,
+    kind: Kind = None,
 ) -> None:
     """Write what was kept, for another one's measurements."""
     import boards.measurements
 
     store = boards.measurements.Measurements(measurements)
-    kept = store.records(board=board, simulated=simulated)
+    kept = store.records(board=board, simulated=simulated, kind=_known(kind))
     store.export(out, kept)
     _console().print(f"{len(kept)} records in {out}", soft_wrap=True)
+
+
+def _known(kind: str | None) -> str | None:
+    """A kind of records that there is."""
+    from flow.errors import SettingsError
+
+    if kind not in (None, "measurement", "synthesis", "simulation"):
+        raise SettingsError(f"the kind {kind} is none of measurement, synthesis and simulation")
+    return kind
 
 
 @records_app.command("import")
@@ -141,6 +155,7 @@ def measure(
     """Run a build on a board, real or simulated: golden set, throughput, latency, accuracy; and keep what was measured."""
     import boards.measurements
     from boards.package import read_package
+    from boards.simulated import Played
     from flow import measuring
     from flow.bitstream import build_simulated, default_directory
     from flow.build_source import source_of_policy
@@ -162,7 +177,9 @@ def measure(
                 what = build_simulated(source, out, images, listener, instrumented)
             else:
                 what = measuring.package_of(out or default_directory(source))
-        with connect(host, what.manifest.board.name, accept_host_key, board_python, listener) as runner:
+        m = what.manifest
+        board = Played(m.board.name, m.board.fpga_part, m.board.family, m.clock_mhz)
+        with connect(host, board, accept_host_key, board_python, listener) as runner:
             settings = settings_of(data_dir=data_dir)
             with measuring.test_set(run, what, test_images, settings, listener) as test:
                 found = measuring.measure(runner, what, store, effort, listener, test)
@@ -245,7 +262,7 @@ def loop(
     with ctrl_c.also_on(signal.SIGTERM, signal.SIGHUP), ConsoleListener(_console(), between=ctrl_c.check) as listener:
 
         def board_of_host() -> AbstractContextManager[Runner]:
-            return connect(host, done.board.name, accept_host_key, board_python, listener)
+            return connect(host, done.board, accept_host_key, board_python, listener)
 
         done.run(rounds, board_of_host, store, effort, images, listener)
         _console().print(loop_table(done))

@@ -8,7 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from boards.registry import get_board
+from flow.constraint import ANY_FPS, Constraint
 from flow.errors import SettingsError
+from flow.objective import Goal, Objective
 from flow.searchers import check_searcher
 from models.data import dataset_info
 from models.device import resolve_device
@@ -24,6 +26,12 @@ MAX_SEED = 2**31 - 1  # NumPy's global generator, which stable-baselines3 seeds,
 def default_data_dir() -> Path:
     """Where data sets are looked for: $DATA_DIR, else `data` in the working directory."""
     return Path(os.environ.get("DATA_DIR") or "data")
+
+
+def cache_dir() -> Path:
+    """Where is kept what can be made again: $XDG_CACHE_HOME/bitloop, else ~/.cache/bitloop."""
+    told = os.environ.get("XDG_CACHE_HOME")
+    return (Path(told) if told else Path("~/.cache").expanduser()) / "bitloop"
 
 
 def default_threads() -> int:
@@ -50,11 +58,16 @@ class SearchSettings(BaseModel):
         run_dir: where results go; None for `runs/<model>-<board>`.
         n_trials: trials in all, those of an interrupted run counted; 1 or more.
         seed: of everything random; 0 to 2,147,483,647.
-        min_fps: frames a second to reach; None for the model's own.
+        objective: accuracy, fps, latency or utilisation (`flow.objective.Goal`).
+        min_accuracy: on the search split, above 0 and below 1, for all objectives but the first.
+        min_fps: frames a second to reach; None for the model's own, for objectives fps and latency for any.
         max_utilisation: share of each resource that may be used, above 0 and at most 1.
         top_k: numbers of the best classes that the accelerator hands on, the best first; 0 for the logits. None for one
             where it can choose, which it cannot behind a bias or a norm of the last layer.
-        retrain_images: images of the brief retraining a trial; 1 or more. At most two epochs are done.
+        retrain_images: images of the brief retraining a trial. At most two epochs are done. With 0 the reward is free of
+            training: the accuracy of the quantized network with its norms re-estimated.
+        halving: whether the retraining of a policy that does badly is stopped early (`flow.halving`).
+        finalists: policies that are retrained with two other seeds in the end, the best of which is the answer; 1 for none.
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
         device: for training: auto (the GPU where there is one), cpu, cuda or cuda:<number>.
@@ -66,15 +79,19 @@ class SearchSettings(BaseModel):
     model: str = "cnv"
     board: str = "pynq-z2"
     dataset: str = "auto"
-    searcher: str = "ddpg"
+    searcher: str = "model-based"
     data_dir: Path = Field(default_factory=default_data_dir)
     run_dir: Path | None = None
     n_trials: int = DEFAULT_TRIALS
     seed: int = 0
+    objective: str = "accuracy"
+    min_accuracy: float | None = None
     min_fps: float | None = None
     max_utilisation: float = DEFAULT_MAX_UTILISATION
     top_k: int | None = None
     retrain_images: int = 4096
+    halving: bool = False
+    finalists: int = 4
     final_images: int = 50_000
     threads: int | None = None
     device: str = "auto"
@@ -100,14 +117,31 @@ class SearchSettings(BaseModel):
             raise SettingsError(
                 f"TOP_K is {self.top_k}; 1 or more for the numbers of so many classes, or 0 for the logits, is wanted"
             )
+        Objective.named(self.objective, self.min_accuracy)
+        if self.retrain_images < 0:
+            raise SettingsError(f"RETRAIN_IMAGES is {self.retrain_images}; a whole number of 0 or more is wanted")
+        if self.halving and not self.retrain_images:
+            raise SettingsError("HALVING=1 stops retraining early, and RETRAIN_IMAGES=0 has none; leave one of them out")
         for name, value in (
             ("TRIALS", self.n_trials),
-            ("RETRAIN_IMAGES", self.retrain_images),
+            ("FINALISTS", self.finalists),
             ("FINAL_IMAGES", self.final_images),
             ("THREADS", self.n_threads),
         ):
             if value < 1:
                 raise SettingsError(f"{name} is {value}; a whole number of 1 or more is wanted")
+
+    @property
+    def sought(self) -> Objective:
+        """What is to be best."""
+        return Objective.named(self.objective, self.min_accuracy)
+
+    @property
+    def constraint(self) -> Constraint:
+        """What every policy keeps to; where the frame rate or the latency is sought it may be any unless told."""
+        any_rate = self.sought.goal in (Goal.FPS, Goal.LATENCY)
+        own = ANY_FPS if any_rate else get_model(self.model).min_fps
+        return Constraint(get_board(self.board), own if self.min_fps is None else self.min_fps, self.max_utilisation)
 
     def top_k_of(self, model: ModelInfo) -> int:
         """What `top_k` comes to for a network."""

@@ -13,6 +13,7 @@ from hls.reach import Reach, fewest_cycles
 from hls.types import INTERVAL, Estimate, before_factors, cycles_at
 
 ROUNDING = 1e-9  # relative, that is forgiven
+ANY_FPS = 1e-9  # where there is no frame rate to reach
 
 
 @dataclass(frozen=True)

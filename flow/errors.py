@@ -14,12 +14,15 @@ BITLOOP_ERRORS, a tuple for `except`
 │       └── UnknownDatasetError, DownloadError, ImageFileError, SplitError
 ├── hls.errors.HlsError
 │   ├── GraphError, VerificationError, FoldingError, CalibrationError
+│   ├── SimulationError
+│   │   └── UnsupportedNodeError, RtlFaultError, MismatchError, DeadlockError, SimulatorError
 │   └── BuildError
 │       └── StepError, MissingToolError, ReportError
 └── FlowError
     ├── SettingsError
     ├── ConstraintError
     ├── RunDirectoryError
+    ├── MissingExtraError
     └── StoreError
 """
 
@@ -51,6 +54,14 @@ from hls.errors import (
     ReportError,
     StepError,
     VerificationError,
+)
+from hls.rtlsim.errors import (
+    DeadlockError,
+    MismatchError,
+    RtlFaultError,
+    SimulationError,
+    SimulatorError,
+    UnsupportedNodeError,
 )
 from models.errors import (
     DataError,
@@ -84,6 +95,10 @@ class RunDirectoryError(FlowError):
     """A run directory that cannot be used: it holds another run, or is not a directory."""
 
 
+class MissingExtraError(FlowError):
+    """A package that one of bitloop's extras brings is not installed."""
+
+
 class StoreError(FlowError):
     """The store of trials cannot be read or written."""
 
@@ -102,6 +117,7 @@ __all__ = [
     "ConnectionLostError",
     "ConstraintError",
     "DataError",
+    "DeadlockError",
     "DeviceError",
     "DownloadError",
     "FlowError",
@@ -111,6 +127,8 @@ __all__ = [
     "ImageFileError",
     "LoginError",
     "MeasurementsError",
+    "MismatchError",
+    "MissingExtraError",
     "MissingToolError",
     "ModelError",
     "NetworkError",
@@ -120,8 +138,11 @@ __all__ = [
     "PolicyError",
     "RefusedError",
     "ReportError",
+    "RtlFaultError",
     "RunDirectoryError",
     "SettingsError",
+    "SimulationError",
+    "SimulatorError",
     "SplitError",
     "StepError",
     "StoreError",
@@ -130,6 +151,7 @@ __all__ = [
     "UnknownDatasetError",
     "UnknownModelError",
     "UnreachableError",
+    "UnsupportedNodeError",
     "VerificationError",
     "WeightsError",
 ]

@@ -13,7 +13,7 @@ from rich.table import Table
 from boards.board import Resources
 from boards.registry import get_board
 from flow.config import SearchSettings
-from flow.constraint import Constraint
+from flow.constraint import ANY_FPS, Constraint
 from flow.errors import SettingsError
 from flow.evaluator import Evaluator
 from flow.pipeline import find_splits, find_weights, untrained
@@ -24,8 +24,6 @@ from hls.types import Estimate
 from models.policy import BitPolicy
 from models.registry import get_model
 from models.stand_in import noise_splits
-
-ANY_FPS = 1e-9  # an estimate has no frame rate to reach
 
 
 def estimator_of(settings: SearchSettings, listener: Listener) -> Evaluator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import nn
 from flow.errors import RunDirectoryError
 from models.data import ImageSet
 from models.files import whole_file
+from models.npz_file import read_arrays
 from models.train import scale_images
 
 N_IMAGES = 64
@@ -69,14 +69,16 @@ def read_golden(path: Path) -> GoldenSet:
         RunDirectoryError: missing, damaged, or not a golden set.
     """
     try:
-        with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
-            found = GoldenSet(file["pixels"], file["labels"], file["logits"])
-        if found.pixels.dtype != np.uint8 or found.pixels.ndim != 4 or found.logits.ndim != 2:
-            raise ValueError("its arrays are not images and logits")
-        if not len(found.pixels) == len(found.labels) == len(found.logits):
+        arrays = read_arrays(path, ("pixels", "labels", "logits"))
+        found = GoldenSet(arrays["pixels"], arrays["labels"], arrays["logits"])
+        kinds = (found.pixels.dtype.name, found.labels.dtype.kind, found.logits.dtype.name)
+        axes = (found.pixels.ndim, found.labels.ndim, found.logits.ndim)
+        if kinds != ("uint8", "i", "float64") or axes != (4, 1, 2) or not np.isfinite(found.logits).all():
+            raise ValueError("its arrays are not images, labels and logits")
+        if not len(found.pixels) == len(found.labels) == len(found.logits) > 0:
             raise ValueError("its arrays are of different lengths")
     except FileNotFoundError:
         raise RunDirectoryError(f"there is no {path}; make retrain RUN={path.parent} writes it") from None
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise RunDirectoryError(f"{path} is no golden set ({error}); make retrain RUN={path.parent} writes it anew") from error
     return found

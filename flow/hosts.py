@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from pydantic import SecretStr
 from rich.box import SIMPLE
 from rich.table import Table
 
+from boards.board import Board
 from boards.pynq_runner import PynqRunner
-from boards.registry import get_board
 from boards.runner import Effort, Readiness, Runner
-from boards.simulated import SimulatedTransport
+from boards.simulated import Played, SimulatedTransport
 from boards.simulated_options import is_simulated
 from boards.ssh import SshTransport
 from boards.transport import Transport
@@ -26,17 +28,22 @@ from flow.progress import Listener
 STATE = Path(".simulated-board")
 WORTH_TELLING = 1_000_000  # bytes
 INTERPRETER = Path(".venv-board/bin/python")
+MAX_TIMEOUT_S = 24 * 3600.0
 
 
 @contextmanager
 def connect(
-    host: str, board: str, accept_host_key: bool = False, interpreter: Path | None = None, listener: Listener | None = None
+    host: str,
+    board: Board | Played,
+    accept_host_key: bool = False,
+    interpreter: Path | None = None,
+    listener: Listener | None = None,
 ) -> Iterator[Runner]:
     """Reach a board for as long as it is entered.
 
     Args:
         host: as given to HOST.
-        board: its name, or the path of its TOML file; the simulated board is one of these.
+        board: that the simulated board plays.
         accept_host_key: whether to take down the key of a board that was never met.
         interpreter: Python of the simulated board; None for that of `make simulated-board`.
         listener: is told of what is copied.
@@ -49,12 +56,14 @@ def connect(
         raise SettingsError("HOST is empty; user@address of a board, or simulated, is wanted")
     transport: Transport
     if is_simulated(host):
-        found = get_board(board)
-        state = STATE / f"{found.name}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
-        transport = SimulatedTransport(host, state, found, interpreter or INTERPRETER)
+        state = STATE / f"{board.name}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
+        transport = SimulatedTransport(host, state, board, interpreter or INTERPRETER)
     else:
-        known_hosts = Path("~/.ssh/known_hosts").expanduser()
-        transport = SshTransport(host, known_hosts, lambda: _password(host), accept_new=accept_host_key)
+        ssh = Path("~/.ssh").expanduser()
+        transport = SshTransport(
+            host, ssh / "known_hosts", lambda: _password(host).get_secret_value(), config=ssh / "config",
+            accept_new=accept_host_key,
+        )  # fmt: skip
 
     def progress(done: int, total: int) -> None:
         if listener is not None and total >= WORTH_TELLING:
@@ -64,17 +73,18 @@ def connect(
         yield runner
 
 
-def _password(host: str) -> str:
-    """The password for a board: of the environment, else of the person at the terminal."""
+@functools.cache  # a loop connects again and again, and nobody sits there to type it
+def _password(host: str) -> SecretStr:
+    """The password for a board: of the environment, else of the person at the terminal, who is asked once."""
     told = board_password()
     if told is not None:
-        return told
+        return SecretStr(told)
     if not sys.stdin.isatty():
         raise LoginError(
             f"{host} wants a password, and there is no terminal to ask at; set BITLOOP_BOARD_PASSWORD, or let it take a key "
             "(ssh-copy-id) and sudo without a password"
         )
-    return str(typer.prompt(f"password of {host}", hide_input=True, default="", show_default=False, err=True))
+    return SecretStr(typer.prompt(f"password of {host}", hide_input=True, default="", show_default=False, err=True))
 
 
 def effort_of(batch_sizes: str, n_repeats: int, timeout_s: float) -> Effort:
@@ -89,8 +99,8 @@ def effort_of(batch_sizes: str, n_repeats: int, timeout_s: float) -> Effort:
         sizes = ()
     if not sizes or min(sizes) < 1:
         raise SettingsError(f"BATCH_SIZES is {batch_sizes!r}; whole numbers of 1 or more are wanted, such as 1,10,1000")
-    if not timeout_s > 0:
-        raise SettingsError(f"TIMEOUT is {timeout_s:g}; seconds above 0 are wanted")
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise SettingsError(f"TIMEOUT is {timeout_s:g}; seconds above 0 and up to {MAX_TIMEOUT_S:g} are wanted")
     return Effort(tuple(sorted(set(sizes))), n_repeats, timeout_s)
 
 

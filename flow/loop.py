@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -31,10 +32,11 @@ from flow.progress import Listener
 from flow.run_directory import write_json, write_text
 from flow.store import TrialStore
 from flow.trial import Trial
-from models.files import whole_file
+from models.files import read_json, whole_file
 from models.registry import get_model
 
 STATE, FORMAT, TABLE = "loop.json", 1, "loop.md"
+Fps = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 CLOSE = 0.03  # relative; what was found is so near to what was predicted that another round has nothing to learn
 
 
@@ -58,9 +60,9 @@ class Round:
     policy: str
     accuracy: float
     calibration: str | None
-    estimated_fps: float
-    predicted_fps: float
-    found_fps: float
+    estimated_fps: Fps
+    predicted_fps: Fps
+    found_fps: Fps
     holds: bool
     package: str
 
@@ -68,6 +70,9 @@ class Round:
     def is_settled(self) -> bool:
         """Whether another round has nothing to learn: it holds, and it was predicted."""
         return self.holds and abs(self.found_fps / self.predicted_fps - 1) <= CLOSE
+
+
+_ROUNDS: TypeAdapter[list[Round]] = TypeAdapter(list[Round])
 
 
 class Loop:
@@ -109,13 +114,14 @@ class Loop:
         if not file.exists():
             return []
         try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
+            raw = read_json(file)
             if raw["format"] != FORMAT:
-                raise ValueError(f"it has format {raw['format']}, this bitloop reads {FORMAT}")
-            identity: dict[str, Any] = raw["loop"]
-            rounds = [Round(**r) for r in raw["rounds"]]
+                raise ValueError(f"it has format {raw['format']!r}, this bitloop reads {FORMAT}")
+            identity: dict[str, Any] = dict(raw["loop"])
+            rounds = _ROUNDS.validate_json(json.dumps(raw["rounds"]), strict=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunDirectoryError(f"{file} cannot be read ({error}); name another LOOP or remove {self.path}") from error
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise RunDirectoryError(f"{file} cannot be read ({reason}); name another LOOP or remove {self.path}") from error
         for name, value in self._identity.items():
             if identity.get(name) != value:
                 raise RunDirectoryError(
@@ -146,7 +152,14 @@ class Loop:
         """
         if n_rounds < 1:
             raise SettingsError(f"ROUNDS is {n_rounds}; a whole number of 1 or more is wanted")
-        while len(self.rounds) < n_rounds and not (self.rounds and self.rounds[-1].is_settled):
+        if self._is_over(n_rounds):
+            return self.rounds
+        with connect() as runner:  # before hours of search: a slip in HOST, a password that is asked for, a board that is off
+            unready = [f"{line.subject}: {line.found}; {line.remedy}" for line in runner.check() if not line.is_well]
+            listener.note(
+                f"{runner.host} answers" + "".join(f"; to be done by the time it measures: {line}" for line in unready)
+            )
+        while not self._is_over(n_rounds):
             number = len(self.rounds) + 1
             listener.note(f"round {number} of {n_rounds}")
             self.rounds.append(self._round(number, connect, measurements, effort, n_images, listener))
@@ -156,6 +169,10 @@ class Loop:
             write_text(self.path / TABLE, self.document())
             listener.note(self.sentence(self.rounds[-1]))
         return self.rounds
+
+    def _is_over(self, n_rounds: int) -> bool:
+        """Whether so many rounds are done, or another one has nothing to learn."""
+        return len(self.rounds) >= n_rounds or bool(self.rounds and self.rounds[-1].is_settled)
 
     def _round(
         self, number: int, connect: Callable[[], AbstractContextManager[Runner]], measurements: Measurements, effort: Effort,
@@ -167,11 +184,13 @@ class Loop:
         self._hand_on_weights(run)
         outcome = search(self.settings.model_copy(update=told), listener, self._earlier(number))
         source = source_of_policy(run / "policy.json")
-        with connect() as runner:
-            package = self._package(number, runner.simulated, n_images, listener)
-            found = self._kept(measurements, package) or measure(runner, package, measurements, effort, listener).measurement
-            host = runner.host if runner.simulated else None
-        made = calibrate(measurements, self.board.name, host, self._calibration(number))
+        simulated = is_simulated(self.host)
+        package = self._package(number, simulated, n_images, listener)
+        found = self._kept(measurements, package, effort)
+        if found is None:
+            with connect() as runner:  # not before: a build may take hours
+                found = measure(runner, package, measurements, effort, listener).measurement
+        made = calibrate(measurements, self.board.name, self.host if simulated else None, self._calibration(number))
         listener.note(f"calibration {made.calibration.digest} from {made.calibration.n_records} records: {made.path}")
         estimate = source.estimate or outcome.estimate
         fps = found.fps or 0.0
@@ -212,11 +231,13 @@ class Loop:
             return build_simulated(source, out, n_images, listener, instrumented=False)
         return build(source, out, n_images, False, self.environment, listener).package
 
-    def _kept(self, measurements: Measurements, package: Package) -> Measurement | None:
-        """What was measured of a package on this board before an interruption."""
+    def _kept(self, measurements: Measurements, package: Package, effort: Effort) -> Measurement | None:
+        """What was measured of a package on this board before an interruption, if that was all there is to measure."""
         for kept in reversed(measurements.records(board=self.board.name)):
             r = kept.record
-            if isinstance(r, Measurement) and (r.package, r.host) == (package.sha256, self.host):
+            if not isinstance(r, Measurement) or (r.package, r.host) != (package.sha256, self.host):
+                continue
+            if {t.batch_size for t in r.throughput} >= set(effort.batch_sizes):  # and not what a hang has left
                 return r
         return None
 

@@ -12,7 +12,7 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 
-from boards.measurement import Measurement, Synthesis
+from boards.measurement import AnyRecord, Measurement, Simulation, Synthesis
 from boards.measurements import Measurements
 from boards.package import Package, read_package
 from boards.runner import Effort, Runner
@@ -158,7 +158,7 @@ def sentences(found: Measurement) -> list[str]:
     return said
 
 
-def measurements_table(kept: list[tuple[int, Measurement | Synthesis]]) -> Table:
+def measurements_table(kept: list[tuple[int, AnyRecord]]) -> Table:
     """Records, a row each."""
     table = Table(box=SIMPLE)
     for head in ("number", "at", "kind", "board", "design", "policy"):
@@ -170,6 +170,10 @@ def measurements_table(kept: list[tuple[int, Measurement | Synthesis]]) -> Table
         if isinstance(r, Synthesis):
             figures = ["–", "–", f"{r.system.lut:,.0f}", f"{r.system.bram18:,.0f}"]
             kind = f"synthesis, Vivado {r.vivado}"
+        elif isinstance(r, Simulation):
+            told = [None if r.fps is None else f"{r.fps:,.0f}", None if r.interval_cycles is None else f"{r.interval_cycles:,}"]
+            figures = [text or "–" for text in told] + ["–", "–"]
+            kind = f"RTL simulation, FIFOs {r.fifos}"
         else:
             cycles = interval_cycles(r)
             figures = ["–" if r.fps is None else f"{r.fps:,.0f}", "–" if cycles is None else f"{cycles:,.0f}", "–", "–"]

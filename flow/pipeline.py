@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from boards.registry import get_board
 from flow.calibration import AUTO, OF_A_RUN, calibration_for, default_path, is_newer
 from flow.config import SearchSettings
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
 from flow.errors import ConstraintError, RunDirectoryError, SettingsError
-from flow.evaluator import Evaluator
-from flow.handover import HandedOver, hand_over
+from flow.evaluator import Evaluator, Score
+from flow.finalists import Finalist, confirm
+from flow.finishing import checkpoint_of, document_of, finish, holds, retrained
+from flow.objective import Objective
+from flow.pareto import pareto_document
 from flow.policy_file import read_policy
 from flow.progress import Listener
-from flow.report import Outcome, UniformResult, estimate_document, policy_document, summary
+from flow.report import Outcome, estimate_document
 from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json, write_text
 from flow.searchers import make_searcher
 from flow.store import TrialStore
 from flow.study import run_trials
-from flow.trial import Trial, best_trial
+from flow.trial import Trial
 from hls.calibrate import Calibration
-from hls.types import Estimate
 from models.convergence import Converged, Effort
 from models.data import SearchSplits, Splits, load_splits
 from models.device import prepare_process, resolve_device
@@ -44,7 +45,6 @@ from models.weights import (
     write_pretrained,
 )
 
-UNIFORM_BITS = (8, 4, 2)
 PRETRAINED = "pretrained.pt"
 
 
@@ -120,6 +120,9 @@ def _identity(settings: SearchSettings, dataset: str, constraint: Constraint) ->
         "SEARCHER": settings.searcher,
         "RETRAIN_IMAGES": settings.retrain_images,
         "TOP_K": settings.top_k_of(get_model(settings.model)),
+        "OBJECTIVE": settings.objective,
+        **({} if settings.min_accuracy is None else {"MIN_ACCURACY": settings.min_accuracy}),
+        "HALVING": int(settings.halving),
     }
 
 
@@ -141,8 +144,7 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
     settings.check()
     prepare_process(settings.n_threads)
     model = get_model(settings.model)
-    min_fps = model.min_fps if settings.min_fps is None else settings.min_fps
-    constraint = Constraint(get_board(settings.board), min_fps, settings.max_utilisation)
+    constraint = settings.constraint
     run = RunDirectory(settings.directory)
     dataset = settings.dataset
     if dataset == "auto" and run.identity.get("MODEL") == model.name:
@@ -169,8 +171,9 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
     evaluator = Evaluator(
-        weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model), calibration
-    )
+        weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model), calibration,
+        settings.sought, settings.halving,
+    )  # fmt: skip
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables, calibration))
     if not run.identity:
         (run / OF_A_RUN).unlink(missing_ok=True)
@@ -182,8 +185,8 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
 
     data = {"classes": list(splits.classes), "preparation": splits.preparation and splits.preparation.to_dict()}
 
-    def outcome(trials: list[Trial]) -> Outcome:
-        best = best_trial(trials)
+    def outcome(trials: list[Trial], finalists: Sequence[Finalist] = ()) -> Outcome:
+        best = finalists[0].trial if finalists else max(trials, key=lambda t: settings.sought.rank(t, constraint.limits))
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
             len(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration,
@@ -191,14 +194,34 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
 
     def on_trial(trials: list[Trial]) -> None:
         now = outcome(trials)
-        if not _holds(run / "policy.json", now.best):
-            write_json(run / "policy.json", policy_document(now))
+        _note_failure(trials[-1], listener)
+        if not holds(run / "policy.json", now):
+            write_json(run / "policy.json", document_of(now, settings.sought))
         detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
         listener.advance("trials", len(trials), max(settings.n_trials + n_carried, len(trials)), detail)
 
     n_carried = carry_over(earlier, decisions, evaluator, store)
     trials = run_trials(searcher, evaluator, store, settings.n_trials + n_carried, on_trial)
-    return _finish(settings, run, splits, evaluator, outcome(trials), listener)
+    write_json(run / "pareto.json", pareto_document([t for t in trials if t.stopped_at is None], constraint.board))
+    finalists = confirm(trials, searcher, evaluator, store, settings.finalists, listener)
+    found = outcome(trials, finalists)
+    _note_floor(settings.sought, found.best.accuracy if not finalists else finalists[0].accuracy, listener)
+    return finish(settings, run, splits, evaluator, found, finalists, listener)
+
+
+def _note_failure(trial: Trial, listener: Listener) -> None:
+    """Say that the retraining of a trial diverged, if so: nothing else has no correct answer at all."""
+    if trial.accuracy == 0:
+        listener.note(f"trial {trial.number}: the retraining of {trial.policy} diverged; it counts as 0 and the search goes on")
+
+
+def _note_floor(objective: Objective, accuracy: float, listener: Listener) -> None:
+    """Say that no policy was found to be accurate enough, if so."""
+    if accuracy < objective.floor:
+        listener.note(
+            f"no policy was found that keeps MIN_ACCURACY={objective.floor:g}: the best has {accuracy:.2%} on the search "
+            f"split; set it to {accuracy:.4f} or less, raise TRIALS or RETRAIN_IMAGES, or allow a larger MAX_UTIL"
+        )
 
 
 def _note_calibration(calibration: Calibration | None, run: RunDirectory, board: str, listener: Listener) -> None:
@@ -225,12 +248,14 @@ def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evalua
             decisions.replay(trial.policy)
         except ConstraintError:
             continue
-        carried.setdefault(trial.policy, trial.accuracy)
+        if trial.stopped_at is None:
+            carried.setdefault(trial.policy, trial.accuracy)
     for number, (policy, known) in enumerate(carried.items()):
         evaluator.remember_accuracy(policy, known)
         if policy not in kept:
             estimate = evaluator.score(policy).estimate
-            store.add(Trial(number, policy, estimate, known, known, evaluator.seed, 0.0))
+            reward = evaluator.reward(Score(known, estimate))
+            store.add(Trial(number, policy, estimate, known, reward, evaluator.seed, 0.0))
     return len(carried)
 
 
@@ -250,86 +275,6 @@ def check_before_pretraining(
     smallest = evaluator.estimator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1), constraint.limits)
     if constraint.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
         reach_under(constraint, evaluator.tables, calibration)
-
-
-def _holds(policy_file: Path, trial: Trial) -> bool:
-    """Whether a `policy.json` is there and about this trial."""
-    try:
-        document = json.loads(policy_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("trial") == trial.number
-
-
-def _uniform_results(evaluator: Evaluator, listener: Listener) -> tuple[UniformResult, ...]:
-    results = []
-    for i, bits in enumerate(UNIFORM_BITS):
-        score = evaluator.score(BitPolicy.uniform(evaluator.specs, bits, bits))
-        results.append(UniformResult(bits, score.accuracy, score.estimate))
-        listener.advance("uniform policies", i + 1, len(UNIFORM_BITS), f"{bits} bits: {score.accuracy:.2%}")
-    return tuple(results)
-
-
-def _finish(
-    settings: SearchSettings, run: RunDirectory, splits: Splits, evaluator: Evaluator, found: Outcome, listener: Listener
-) -> Outcome:
-    """Compare the best policy with uniform ones, retrain, score, export and estimate it, and write it all down.
-
-    Where all that was done, by an earlier call with the same best trial, it is not done again.
-    """
-    done = _finished(settings, run, found)
-    if done is not None:
-        listener.note(f"nothing is left to do: {run / 'policy.json'} is of this trial, and finally retrained")
-        return done
-    uniform = _uniform_results(evaluator, listener)
-    policy = found.best.policy
-    effort = evaluator.final_effort(settings.final_images)
-    left, _ = _retrained(run, splits, evaluator, policy, effort, "final retraining", listener)
-    done = replace(
-        found,
-        estimate=left.estimate,
-        search_accuracy=left.search_accuracy,
-        test_accuracy=left.test_accuracy,
-        uniform=uniform,
-    )
-    write_json(run / "policy.json", policy_document(done))
-    write_text(run / "summary.md", summary(done))
-    _checkpoint(run, policy).unlink(missing_ok=True)
-    return done
-
-
-def _finished(settings: SearchSettings, run: RunDirectory, found: Outcome) -> Outcome | None:
-    """What an earlier call left of the same search, if it came to its end."""
-    left = ("summary.md", "model.onnx", "golden.npz", "weights.pt")
-    if not _holds(run / "policy.json", found.best) or not all((run / name).is_file() for name in left):
-        return None
-    document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
-    try:
-        wanted = (found.best.policy.digest, found.n_trials, settings.final_images)
-        if (document["policy_digest"], document["n_trials"], document["final_images"]) != wanted:
-            return None
-        scores, estimate = document["accuracy"], Estimate.from_dict(document["estimate"])
-        if scores["final_test"] is None:
-            return None
-        search_accuracy, test_accuracy = float(scores["final_search"]), float(scores["final_test"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return replace(found, estimate=estimate, search_accuracy=search_accuracy, test_accuracy=test_accuracy)
-
-
-def _checkpoint(run: RunDirectory, policy: BitPolicy) -> Path:
-    """Where the retraining of a policy is gone on from; it is of no more use when all results are written."""
-    return run / f"retraining-{policy.digest}.pt"
-
-
-def _retrained(
-    run: RunDirectory, splits: Splits, evaluator: Evaluator, policy: BitPolicy, effort: Effort, work: str, listener: Listener
-) -> tuple[HandedOver, Converged]:
-    """Retrain a policy, or go on with it, and write what it leaves; `work` is what the listener is told of."""
-    network, ended = evaluator.retrain(
-        policy, effort, _checkpoint(run, policy), lambda done, total, detail: listener.advance(work, done, total, detail)
-    )
-    return hand_over(run, splits, evaluator, policy, network), ended
 
 
 def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: Listener) -> tuple[dict[str, Any], Converged]:
@@ -361,21 +306,21 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
     if weights is None:
         own = run / PRETRAINED
         raise RunDirectoryError(f"{own} is not there, and no weights of {model.name} ship; run make search again")
-    constraint = Constraint(get_board(settings.board), settings.min_fps or model.min_fps, settings.max_utilisation)
+    constraint = settings.constraint
     device = resolve_device(settings.device)
     calibration = calibration_for(AUTO, constraint.board.name, run.path, True)
     evaluator = Evaluator(
         weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model),
-        calibration,
+        calibration, settings.sought,
     )  # fmt: skip
     policy.check_against(evaluator.specs)
-    left, ended = _retrained(run, splits, evaluator, policy, effort, "retraining", listener)
+    left, ended = retrained(run, splits, evaluator, policy, effort, "retraining", listener)
     document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
     document |= estimate_document(left.estimate, constraint, policy)
     document["accuracy"] |= {"final_search": left.search_accuracy, "final_test": left.test_accuracy}
     document["retraining"] = {"epochs": ended.n_epochs, "best_epoch": ended.best_epoch, **asdict(effort)}
     write_json(run / "policy.json", document)
-    _checkpoint(run, policy).unlink(missing_ok=True)
+    checkpoint_of(run, policy).unlink(missing_ok=True)
     return document, ended
 
 
@@ -390,6 +335,8 @@ def settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, SearchS
             "model": i["MODEL"], "board": i["BOARD"], "dataset": i["DATASET"], "seed": i["SEED"], "min_fps": i["MIN_FPS"],
             "max_utilisation": i["MAX_UTIL"], "searcher": i["SEARCHER"], "retrain_images": i["RETRAIN_IMAGES"],
             "top_k": i.get("TOP_K", 0),  # runs of bitloop 0.1 handed on the logits
+            "objective": i.get("OBJECTIVE", "accuracy"), "min_accuracy": i.get("MIN_ACCURACY"),
+            "halving": bool(i.get("HALVING", 0)),
         }  # fmt: skip
     except KeyError as error:
         raise RunDirectoryError(f"{path / IDENTITY_FILE} lacks {error}; make search begins a run anew") from error

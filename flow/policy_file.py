@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from flow.errors import SettingsError
+from flow.errors import PolicyError, SettingsError
+from models.files import read_json
 from models.policy import BitPolicy
 
 
@@ -17,8 +17,10 @@ def read_policy(path: Path) -> BitPolicy:
         PolicyError: it holds a wrong one.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        policy = raw["policy"]
+        policy = read_json(path)["policy"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"POLICY={path} holds no policy ({error}); give the policy.json of a run") from error
-    return BitPolicy.from_dict(policy)
+    try:
+        return BitPolicy.from_dict(policy)
+    except PolicyError as error:
+        raise PolicyError(f"POLICY={path}: {error}") from error

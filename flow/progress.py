@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 
 class Listener(Protocol):
@@ -64,11 +65,10 @@ class ConsoleListener:
             MofNCompleteColumn(),
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            _TimeLeft(clock_s),
             console=console,
         )
-        self._task_of: dict[str, int] = {}
+        self._task_of: dict[str, TaskID] = {}
 
     def __enter__(self) -> ConsoleListener:
         if self._console.is_terminal:
@@ -87,20 +87,39 @@ class ConsoleListener:
     def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
         """See `Listener.advance`."""
         self._between()
-        if self._console.is_terminal:
-            if work not in self._task_of:
-                self._task_of[work] = self._bars.add_task(work, total=total, completed=done, detail="")
-            self._bars.update(self._task_of[work], completed=done, total=total, detail=detail)  # type: ignore[arg-type]
-            return
         now_s = self._clock_s()
         first = work not in self._lines
         lines = self._lines.setdefault(work, _Lines(now_s, done, now_s, now_s))
+        if self._console.is_terminal:
+            if first:
+                self._task_of[work] = self._bars.add_task(work, total=total, completed=done, detail="", ends_s=None)
+            ends_s = now_s + lines.left_s(now_s, done, total) if lines.n_at_start < done < total else None
+            self._bars.update(self._task_of[work], completed=done, total=total, detail=detail, ends_s=ends_s)
+            return
         was_long, due = now_s - lines.asked_s >= self._long_s, now_s - lines.said_s >= self._every_s
         lines.asked_s = now_s
         if first or was_long or due or done >= total:
             lines.said_s = now_s
             left = f", {_duration(lines.left_s(now_s, done, total))} left" if lines.n_at_start < done < total else ""
             self.note(f"{work}: {done} of {total}{', ' + detail if detail else ''}{left}")
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left at the pace since the work began; rich's own column forgets pieces that took longer than 30 s.
+
+    Args:
+        clock_s: tells the time in seconds.
+    """
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock_s = clock_s
+
+    def render(self, task: Task) -> Text:
+        """What the column holds."""
+        ends_s = task.fields["ends_s"]
+        left = "" if ends_s is None else f"{_duration(max(0.0, ends_s - self._clock_s()))} left"
+        return Text(left, style="progress.remaining")
 
 
 @dataclass

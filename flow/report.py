@@ -106,11 +106,30 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         },
         "calibration": calibration_document(o.calibration, o.best.policy) if o.calibration else None,
         "data": o.data,
+        "layers": [_layer_facts(s) for s in o.specs],
+        "uniform": [_uniform_document(u, o.constraint) for u in o.uniform],
         "trial": o.best.number,
         "n_trials": o.n_trials,
         "final_images": o.final_images,
         "run": o.identity,
         "versions": o.versions,
+    }
+
+
+def _layer_facts(spec: LayerSpec) -> dict[str, Any]:
+    """What `policy.json` says of a layer beside its bits."""
+    return {"name": spec.name, "kind": spec.kind, "parameters": spec.n_params, "macs": spec.n_macs}
+
+
+def _uniform_document(u: UniformResult, constraint: Constraint) -> dict[str, Any]:
+    """What `policy.json` says of a uniform policy."""
+    return {
+        "bits": u.bits,
+        "accuracy": u.accuracy,
+        "meets_constraint": constraint.violation(u.estimate) <= 0,
+        "fps": u.estimate.fps,
+        "latency_ms": u.estimate.latency_ms,
+        "resources": asdict(u.estimate.resources),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flow.errors import RunDirectoryError
-from models.files import whole_file
+from models.files import read_json, whole_file
 
 IDENTITY_FILE = "run.json"
 PACKAGES = ("torch", "brevitas", "finn-plus", "qonnx", "gymnasium", "stable-baselines3", "optuna", "numpy")
@@ -39,7 +39,7 @@ class RunDirectory:
         path: made if it is not there.
 
     Raises:
-        RunDirectoryError: it is not a directory, or its `run.json` cannot be read.
+        RunDirectoryError: it is not a directory and cannot be made one, or its `run.json` cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,6 +48,8 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise RunDirectoryError(f"RUN={path} is not a directory; name another one") from error
+        except OSError as error:
+            raise RunDirectoryError(f"RUN={path} cannot be made ({error.strerror}); see to that or name another one") from error
         self.identity = self._read_identity()
 
     def _read_identity(self) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class RunDirectory:
         if not file.exists():
             return {}
         try:
-            identity = json.loads(file.read_text(encoding="utf-8"))
+            identity = read_json(file)
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{file} cannot be read ({error}); name another RUN or remove {self.path}") from error
         if not isinstance(identity, dict):

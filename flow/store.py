@@ -20,7 +20,8 @@ from models.errors import PolicyError
 from models.policy import MAX_BITS, MIN_BITS, BitPolicy
 
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
-STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError)
+# The last two: Optuna reads what it keeps as JSON, which in a damaged file it is not, or is nested too deeply.
+STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, ValueError, RecursionError)
 
 
 class TrialStore:
@@ -54,8 +55,9 @@ class TrialStore:
             root: BaseException = error
             while root.__cause__ is not None:  # Optuna wraps SQLAlchemy, SQLAlchemy wraps SQLite
                 root = root.__cause__
+            reason = (str(root) or type(root).__name__).splitlines()[0]
             raise StoreError(
-                f"the store of trials {self.path} cannot be used ({str(root).splitlines()[0]}); "
+                f"the store of trials {self.path} cannot be used ({reason}); "
                 f"free some space if the disk is full, or move the file away to begin anew"
             ) from error
 
@@ -78,6 +80,8 @@ class TrialStore:
             "policy": trial.policy.to_json(),
             "estimate": json.dumps(trial.estimate.to_dict()),
             "seed": trial.seed,
+            "rungs": json.dumps(dict(trial.rungs)),
+            "stopped_at": trial.stopped_at,
             "duration_s": trial.duration_s,
         }
         with self._translated():
@@ -93,6 +97,17 @@ class TrialStore:
             found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         return sorted((self._read(frozen) for frozen in found), key=lambda t: t.number)
 
+    def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
+        """Write what a policy had when it was retrained once more, on so many images, with another seed."""
+        with self._translated():
+            self._study.set_user_attr(_again(policy, n_images, seed), accuracy)
+
+    def again(self, policy: BitPolicy, n_images: int, seed: int) -> float | None:
+        """What `add_again` was told; None where there is nothing."""
+        with self._translated():
+            found = self._study.user_attrs.get(_again(policy, n_images, seed))
+        return None if found is None else float(found)
+
     def _read(self, frozen: FrozenTrial) -> Trial:
         a = frozen.user_attrs
         try:
@@ -104,9 +119,16 @@ class TrialStore:
                 reward=float(frozen.values[0]),
                 seed=int(a["seed"]),
                 duration_s=float(a["duration_s"]),
+                rungs=json.loads(a.get("rungs", "{}")),
+                stopped_at=a.get("stopped_at"),
             )
-        except (KeyError, TypeError, ValueError, PolicyError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PolicyError) as error:
             raise StoreError(
-                f"trial {frozen.number} in {self.path} is not as bitloop writes them ({type(error).__name__}: {error}); "
+                f"trial {frozen.number} in {self.path} is not as bitloop writes them "
+                f"({type(error).__name__}: {' '.join(str(error).split())}); "
                 f"move the file away to begin anew"
             ) from error
+
+
+def _again(policy: BitPolicy, n_images: int, seed: int) -> str:
+    return f"accuracy of {policy.digest}, {n_images} images, seed {seed}"

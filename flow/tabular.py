@@ -6,7 +6,6 @@ with many seeds, against the best policy there is. `benchmarks/tabulate.py` comp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +20,8 @@ from flow.decision import Decisions
 from flow.env import BitwidthEnv
 from flow.errors import StoreError
 from hls.reach import Leeway
+from models.files import parse_json
+from models.npz_file import read_arrays
 from models.policy import MAX_BITS, BitPolicy, LayerBits
 from models.spec import LayerSpec
 
@@ -249,23 +250,23 @@ class PolicyTable:
             StoreError: no such file, or not such a table.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                header = json.loads(str(arrays["header"]))
-                specs = tuple(LayerSpec(**s) for s in header["specs"])
-                levels = tuple(tuple(of) for of in header["levels"])
-                truth: ExhaustiveTruth | FittedTruth
-                if "n_correct" in arrays:
-                    shape = (-1, *(len(of) for of in levels))
-                    n_correct = arrays["n_correct"]
-                    if (n_correct < 0).any():
-                        raise ValueError(f"{(n_correct < 0).sum()} of its policies are not evaluated yet")
-                    truth = ExhaustiveTruth(levels, (n_correct / header["n_images"]).astype(np.float32).reshape(shape))
-                else:
-                    truth = FittedTruth(arrays["vectors"], arrays["weights"], arrays["scales"], header["mean"], header["noise"])
-                return cls(
-                    path.stem, header["about"], specs, levels, Budgets(**header["budgets"]), truth, tuple(header["best"])
-                )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            arrays = read_arrays(path, ("header", "n_correct", "vectors", "weights", "scales"))
+            header = parse_json(str(arrays["header"]))
+            specs = tuple(LayerSpec(**s) for s in header["specs"])
+            levels = tuple(tuple(of) for of in header["levels"])
+            truth: ExhaustiveTruth | FittedTruth
+            if "n_correct" in arrays:
+                n_correct, n_images = arrays["n_correct"], int(header["n_images"])
+                if (n_correct < 0).any():
+                    raise ValueError(f"{(n_correct < 0).sum()} of its policies are not evaluated yet")
+                if n_correct.dtype.kind not in "iu" or not n_correct.size or n_correct.max() > n_images:
+                    raise ValueError(f"n_correct is {n_correct.dtype} {n_correct.shape}, not numbers of {n_images} images")
+                shape = (-1, *(len(of) for of in levels))
+                truth = ExhaustiveTruth(levels, (n_correct / n_images).astype(np.float32).reshape(shape))
+            else:
+                truth = FittedTruth(arrays["vectors"], arrays["weights"], arrays["scales"], header["mean"], header["noise"])
+            return cls(path.stem, header["about"], specs, levels, Budgets(**header["budgets"]), truth, tuple(header["best"]))
+        except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(
                 f"{path} is no table of policies ({type(error).__name__}: {error}); python -m benchmarks.tabulate computes them"
             ) from error

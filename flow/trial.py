@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hls.types import Estimate
 from models.policy import BitPolicy
@@ -16,10 +17,13 @@ class Trial:
         number: from 0, in the order of evaluation.
         policy: the bits.
         estimate: the best accelerator for them on the board.
-        accuracy: on the search split after the brief retraining, 0..1.
-        reward: what the searcher was told.
+        accuracy: on the search split after the brief retraining, 0..1; of a trial that was stopped what it would have been,
+            as far as can be told (`flow.halving`).
+        reward: what it is worth (`flow.objective.Objective.rewards`); the accuracy where that is sought.
         seed: of the retraining.
         duration_s: seconds the evaluation took.
+        rungs: accuracies of cheaper evaluations, where a search has such.
+        stopped_at: the last of these, where it did not get beyond.
     """
 
     number: int
@@ -29,8 +33,5 @@ class Trial:
     reward: float
     seed: int
     duration_s: float
-
-
-def best_trial(trials: list[Trial]) -> Trial:
-    """The trial with the highest accuracy; among equals the fastest, then the first."""
-    return max(trials, key=lambda t: (t.accuracy, t.estimate.fps, -t.number))
+    rungs: Mapping[str, float] = field(default_factory=dict)
+    stopped_at: str | None = None

@@ -37,7 +37,7 @@ def verify_run(path: Path, n_images: int) -> list[Verdict]:
         model = get_model(str(document["model"]))
         top_k = int(document.get("top_k", 0))
         built = [Implementation(document["implementations"][name]) for name in policy]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunDirectoryError(f"{path / 'policy.json'} does not say what every layer is built as ({error})") from error
     if not (path / "model.onnx").is_file():
         raise RunDirectoryError(f"RUN={path} has no model.onnx yet; let make search finish, or make retrain RUN={path}")

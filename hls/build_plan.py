@@ -16,6 +16,7 @@ from boards.board import Board
 from hls.errors import BuildError
 from hls.handover.progress import FORMAT, plan_digest
 from hls.types import Folding, Implementation
+from models.files import parse_json
 
 STEPS_WITHOUT_TOOLS = (
     "step_transpose_decomposition",
@@ -127,10 +128,10 @@ class BuildPlan:
             BuildError: it is no plan, of another format, or was changed since.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw: dict[str, Any] = parse_json(text)
             digest, found = raw.pop("digest"), raw.pop("format")
             if found != FORMAT:
-                raise BuildError(f"the plan has format {found}, this bitloop reads {FORMAT}; build into another directory")
+                raise BuildError(f"the plan has format {found!r}, this bitloop reads {FORMAT}; build into another directory")
             raw["board"] = PlannedBoard(**raw["board"])
             raw["layers"] = tuple(
                 PlannedLayer(**{**layer, "implementation": Implementation(layer["implementation"])}) for layer in raw["layers"]
@@ -143,7 +144,9 @@ class BuildPlan:
                 f"this is no plan of a build ({type(error).__name__}: {error}); build into another directory"
             ) from error
         if plan.digest != digest:
-            raise BuildError(f"the plan says it is {digest} and is {plan.digest}: it was changed; build into another directory")
+            raise BuildError(
+                f"the plan says it is {digest!r} and is {plan.digest!r}: it was changed; build into another directory"
+            )
         return plan
 
     def files(self) -> dict[str, str]:

@@ -3,6 +3,9 @@
 The factor is what was found over what was estimated. With few designs it is their median; from `MIN_DESIGNS` designs on the
 logarithm of the factor may also depend on the bits of the policy (Huber regression, scikit-learn), if that predicts designs
 it has not seen better than the median does. A prediction never leaves the range of the factors that were found.
+
+Cycles that a simulation of the RTL counted are quantities of their own: they make up for what a board has not been asked,
+and are set aside as soon as one has.
 """
 
 from __future__ import annotations
@@ -18,14 +21,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.measurement import Design, Measurement, Synthesis
+from boards.measurement import AnyRecord, Design, Measurement, Simulation, Synthesis
 from hls.errors import CalibrationError
 from hls.types import INTERVAL, LATENCY, Estimate
+from models.files import parse_json
 from models.policy import BitPolicy
 
 CALIBRATION_FORMAT = 1
 RESOURCES = ("lut", "bram18", "dsp")
-QUANTITIES = (*RESOURCES, INTERVAL, LATENCY)
+RTL_INTERVAL, RTL_LATENCY = "rtl_interval_cycles", "rtl_latency_cycles"
+_RTL_OF = {INTERVAL: RTL_INTERVAL, LATENCY: RTL_LATENCY}
+QUANTITIES = (*RESOURCES, INTERVAL, RTL_INTERVAL, LATENCY, RTL_LATENCY)
+BOARD, SYNTHESIS, RTL = "board", "synthesis", "RTL simulation"
+"""What says what a quantity really is."""
 FEATURES = ("weight_bits", "act_bits")
 """What a factor may depend on: the mean over the layers of a policy."""
 MIN_DESIGNS = 10  # three coefficients, and a seventh of the designs held out at a time
@@ -41,7 +49,7 @@ class Observation:
 
     Attributes:
         quantity: of `QUANTITIES`.
-        source: "board" or "synthesis".
+        source: `BOARD`, `SYNTHESIS` or `RTL`.
         design: digest of the plan: the same design measured twice is one design.
         name: of the design, for people.
         estimated: before any calibration; above 0.
@@ -133,19 +141,33 @@ class Calibration:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     def of(self, policy: BitPolicy) -> dict[str, float]:
-        """Quantity to factor, for a policy; on the safe side by its margin."""
+        """Quantity of an estimate to factor, for a policy; on the safe side by its margin."""
         features = features_of({name: (bits.weight, bits.act) for name, bits in policy.items()})
-        return {name: factor.of(features) * (1 + factor.margin) for name, factor in self.factors.items()}
+        return {name: factor.of(features) * (1 + factor.margin) for name, (factor, _) in self.taken.items()}
 
     @property
     def largest(self) -> dict[str, float]:
-        """Quantity to the largest factor of any policy: what keeps to a limit with these keeps to it."""
-        return {name: factor.largest * (1 + factor.margin) for name, factor in self.factors.items()}
+        """Quantity of an estimate to the largest factor of any policy: what keeps to a limit with these keeps to it."""
+        return {name: factor.largest * (1 + factor.margin) for name, (factor, _) in self.taken.items()}
+
+    @property
+    def taken(self) -> dict[str, tuple[Factor, str]]:
+        """Quantity of an estimate to the factor that corrects it and what that was learned from.
+
+        Of cycles it is the board's, where one was measured, else the simulated RTL's.
+        """
+        found = {name: (self.factors[name], SYNTHESIS) for name in RESOURCES if name in self.factors}
+        for name, simulated in _RTL_OF.items():
+            if name in self.factors:
+                found[name] = (self.factors[name], BOARD)
+            elif simulated in self.factors:
+                found[name] = (self.factors[simulated], RTL)
+        return found
 
     def outside(self, policy: BitPolicy) -> list[str]:
         """In what a policy is outside of what was measured; a phrase each, none where it is inside."""
         features = features_of({name: (bits.weight, bits.act) for name, bits in policy.items()})
-        return list(dict.fromkeys(phrase for factor in self.factors.values() for phrase in factor.outside(features)))
+        return list(dict.fromkeys(phrase for factor, _ in self.taken.values() for phrase in factor.outside(features)))
 
     def to_json(self) -> str:
         """As a file holds it."""
@@ -163,11 +185,11 @@ class Calibration:
             CalibrationError: it is none, of another format, has a factor that cannot be, or was changed.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw: dict[str, Any] = parse_json(text)
             digest, found = raw.pop("digest"), raw.pop("format")
             if found != CALIBRATION_FORMAT:
                 raise CalibrationError(
-                    f"{what} has format {found}, this bitloop reads {CALIBRATION_FORMAT}; make calibrate makes it anew"
+                    f"{what} has format {found!r}, this bitloop reads {CALIBRATION_FORMAT}; make calibrate makes it anew"
                 )
             factors = {
                 name: Factor(**{**f, "ranges": {k: (float(low), float(high)) for k, (low, high) in f["ranges"].items()}})
@@ -183,7 +205,7 @@ class Calibration:
                 f"{what} is no calibration ({type(error).__name__}: {error}); make calibrate makes it anew"
             ) from error
         if changed:
-            raise CalibrationError(f"{what} was changed by hand: it says {digest}; make calibrate makes it anew")
+            raise CalibrationError(f"{what} was changed by hand: it says {digest!r}; make calibrate makes it anew")
         return calibration
 
 
@@ -196,19 +218,32 @@ def features_of(bits: Mapping[str, tuple[int, int | None]]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def observations(record: Measurement | Synthesis) -> list[Observation]:
-    """What a record says beside its estimate; nothing where it has none."""
+def observations(record: AnyRecord) -> list[Observation]:
+    """What a record says beside its estimate; nothing where it has none.
+
+    Raises:
+        CalibrationError: its estimate or policy is none.
+    """
     if record.design.estimate is None:
         return []
-    estimate = Estimate.from_dict(record.design.estimate).uncalibrated
+    try:
+        estimate, features = Estimate.from_dict(record.design.estimate).uncalibrated, _features(record.design)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CalibrationError(
+            f"the {record.kind} of {record.name} at {record.at:%Y-%m-%d %H:%M:%S} has no estimate that can be computed with "
+            f"({type(error).__name__}: {' '.join(str(error).split())}); it was imported, or is of another bitloop: keep it in "
+            "another file with MEASUREMENTS="
+        ) from error
     found: dict[str, float | None]
     if isinstance(record, Synthesis):
-        source, found = "synthesis", {name: getattr(record.system, name) for name in RESOURCES}
+        source, found = SYNTHESIS, {name: getattr(record.system, name) for name in RESOURCES}
+    elif isinstance(record, Simulation):
+        source, found = RTL, {RTL_INTERVAL: record.interval_cycles, RTL_LATENCY: record.latency_cycles}
     else:
-        source, found = "board", {INTERVAL: interval_cycles(record), LATENCY: latency_cycles(record)}
+        source, found = BOARD, {INTERVAL: interval_cycles(record), LATENCY: latency_cycles(record)}
     estimated = {name: getattr(estimate.resources, name) for name in RESOURCES}
-    estimated |= {INTERVAL: estimate.bottleneck_cycles, LATENCY: estimate.latency_cycles}
-    features = _features(record.design)
+    for name, simulated in _RTL_OF.items():
+        estimated[name] = estimated[simulated] = getattr(estimate, "bottleneck_cycles" if name == INTERVAL else name)
     return [
         Observation(name, source, record.plan, record.name, float(estimated[name]), float(value), features)
         for name, value in found.items()
@@ -238,19 +273,38 @@ def latency_cycles(measured: Measurement) -> float | None:
     return None if measured.counters is None else float(measured.counters.min_latency_cycles)
 
 
-def learn(board: str, simulated: bool, records: Iterable[Measurement | Synthesis]) -> Calibration:
+def that_count(records: Iterable[AnyRecord]) -> list[AnyRecord]:
+    """Records that say how a design behaves as it is built.
+
+    Of simulations that is, for every network, the last one with FIFOs as they were sized, which are those of the next build,
+    else the last one with FIFOs as estimated; in its steady state, fed as fast as it takes words.
+    """
+    kept: list[AnyRecord] = []
+    last: dict[str, Simulation] = {}
+    for record in records:
+        if not isinstance(record, Simulation):
+            kept.append(record)
+        elif record.fifos in ("estimated", "sized") and record.is_steady and not (record.gaps or record.back_pressure):
+            before = last.get(record.network)
+            if before is None or record.fifos == "sized" or before.fifos == "estimated":
+                last[record.network] = record
+    return [*kept, *last.values()]
+
+
+def learn(board: str, simulated: bool, records: Iterable[AnyRecord]) -> Calibration:
     """Learn the factors of a board.
 
     Args:
         board: its name.
         simulated: of the simulated board.
-        records: of that board, all simulated or none.
+        records: of that board, all of the simulated one or none; of simulations of RTL, which are not the simulated board's,
+            those that count (`that_count`).
 
     Raises:
         CalibrationError: there is none with an estimate to hold it against.
     """
-    records = list(records)
-    if any(r.board != board or r.simulated != simulated for r in records):
+    records = that_count(records)
+    if any(r.board != board or (simulated if isinstance(r, Simulation) else r.simulated != simulated) for r in records):
         raise ValueError("records of another board, or simulated ones and real ones together")
     by_quantity: dict[str, list[Observation]] = {name: [] for name in QUANTITIES}
     for record in records:
@@ -260,7 +314,8 @@ def learn(board: str, simulated: bool, records: Iterable[Measurement | Synthesis
     if not factors:
         where = f"the simulated {board}" if simulated else f"a {board}"
         raise CalibrationError(
-            f"nothing was measured on {where} that has an estimate; make measure of a build that make search led to, first"
+            f"nothing was measured on {where} that has an estimate; make measure{'' if simulated else ' or make sim'} of a "
+            "build that make search led to, first"
         )
     return Calibration(board, simulated, len(records), factors)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from boards.board import Board, Resources
-from hls.errors import FoldingError, GraphError
+from hls.errors import FoldingError, GraphError, HlsError
 from hls.finn_implementations import choose_styles, keep_bipolar, take_thresholds_apart, widen_thresholds
 from hls.finn_operators import HardwareGraph, dict_backed, finn_steps
 from hls.finn_streamlining import needs_own_order, streamline
@@ -143,6 +143,22 @@ def read_model(onnx: Path) -> Any:
         return ModelWrapper(str(onnx))
     except Exception as error:  # protobuf's own
         raise GraphError(f"{onnx} cannot be read as ONNX ({error}); export it anew") from error
+
+
+@contextlib.contextmanager
+def naming(onnx: Path) -> Iterator[None]:
+    """Have whatever FINN and QONNX raise of a graph that is not whole, each by errors of its own, name the file it is from.
+
+    Raises:
+        GraphError: instead of any other error but `HlsError` and the system's.
+    """
+    try:
+        yield
+    except (HlsError, OSError):  # a full disk is not FINN's fault
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise GraphError(f"{onnx} is no graph FINN can build ({type(error).__name__}: {reason}); export it anew") from error
 
 
 def dataflow_steps(

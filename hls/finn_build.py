@@ -18,7 +18,7 @@ from boards.board import Board, Resources
 from hls.build_plan import BuildPlan
 from hls.corrections import FIFO_DEPTH
 from hls.errors import BuildError, FoldingError, GraphError
-from hls.finn_backend import dataflow_model, estimated_nodes, first_operation, fold, quiet, read_model
+from hls.finn_backend import dataflow_model, estimated_nodes, first_operation, fold, naming, quiet, read_model
 from hls.finn_operators import finn_steps
 from hls.steps import held_by
 from hls.types import Estimate, NodeEstimate
@@ -100,14 +100,15 @@ def image_of(onnx: Path) -> Image:
     from qonnx.util.basic import get_by_name
 
     model = read_model(onnx)
-    node = first_operation(model)
-    if node.op_type != "Quant":
-        raise GraphError(
-            f"{onnx} begins with {node.op_type}; a Quant of the image is wanted, as Brevitas' QuantIdentity exports it"
-        )
-    step, _, bits = (float(model.get_initializer(name)) for name in node.input[1:4])
-    shape = tuple(model.get_tensor_shape(model.graph.input[0].name)[1:])
-    return Image(shape, step, int(bits), bool(get_by_name(node.attribute, "signed").i))
+    with naming(onnx):
+        node = first_operation(model)
+        if node.op_type != "Quant":
+            raise GraphError(
+                f"{onnx} begins with {node.op_type}; a Quant of the image is wanted, as Brevitas' QuantIdentity exports it"
+            )
+        step, _, bits = (float(model.get_initializer(name)) for name in node.input[1:4])
+        shape = tuple(model.get_tensor_shape(model.graph.input[0].name)[1:])
+        return Image(shape, step, int(bits), bool(get_by_name(node.attribute, "signed").i))
 
 
 def finn_parts() -> dict[str, str]:
@@ -132,7 +133,7 @@ def prepare(plan: BuildPlan, board: Board, onnx: Path, target: Path) -> Checkpoi
         FoldingError: FINN refuses the folding.
         BuildError: an accumulator would wrap, or the network has more than one stream in or out.
     """
-    with tempfile.TemporaryDirectory(prefix="bitloop-build-") as folder, quiet():
+    with tempfile.TemporaryDirectory(prefix="bitloop-build-") as folder, quiet(), naming(onnx):
         model, config = dataflow_model(onnx, board, Path(folder), plan.implementations, plan.top_k)
         model = fold(model, config, plan.folding, plan.target_fps, plan.implementations)
         _check_folding(model)
@@ -228,7 +229,8 @@ def _size_fifos(model: Any, measured: Mapping[str, int]) -> None:
     for node in model.graph.node:
         op = getCustomOp(node)
         sources = [model.find_producer(name) for name in node.input if model.get_initializer(name) is None]
-        before = [2 if source is not None and source.name in measured else FIFO_DEPTH for source in sources]  # 2: FINN's least
+        # said at both ends: a width converter between them has a FIFO on either side
+        before = [FIFO_DEPTH if source is None else measured.get(source.name, FIFO_DEPTH) for source in sources]
         behind = [measured.get(node.name, FIFO_DEPTH)] * len(node.output)
         if node.op_type.startswith("DuplicateStreams") and node.name not in measured:
             behind = [max(FIFO_DEPTH, words) for words in _waiting(model, node)]

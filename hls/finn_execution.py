@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from boards.board import Board
 from hls.errors import GraphError
-from hls.finn_backend import dataflow_steps, quiet, read_model
+from hls.finn_backend import dataflow_steps, naming, quiet, read_model
 from hls.finn_implementations import in_order_of_layers
 from hls.types import Implementation
 
@@ -62,7 +62,7 @@ def answers(
         GraphError: FINN cannot convert or run the network.
     """
     integers = pixels.astype(np.float32) - 128
-    with tempfile.TemporaryDirectory(prefix="bitloop-verify-") as folder, quiet():
+    with tempfile.TemporaryDirectory(prefix="bitloop-verify-") as folder, quiet(), naming(onnx):
         found = [_run(QONNX, read_model(onnx), integers / np.float32(128))]
         step = _step_before_choice(onnx, board, Path(folder)) if top_k else None
         for name, model, _ in dataflow_steps(onnx, board, Path(folder), implementations, top_k):

@@ -30,7 +30,6 @@ from hls.rtlsim.models import HlsNode, model_of, module_file
 from hls.rtlsim.netlist import Fifo, Instance, Netlist, Stream
 from hls.types import Estimate
 
-_NO_FIFO = 2  # FINN puts none where both ends say so much
 _LONGEST = 2**16
 _RTL_DOMAIN = "finn.custom_op.fpgadataflow.rtl"
 _FIFO, _CONVERTER = "StreamingFIFO_rtl", "StreamingDataWidthConverter_rtl"
@@ -136,8 +135,8 @@ def _connected(model: Any, sizing: bool) -> Any:
     if sizing:
         for node in model.graph.node:
             op = getCustomOp(node)
-            sources = [model.find_producer(name) for name in node.input if model.get_initializer(name) is None]
-            op.set_nodeattr("inFIFODepths", [FIFO_DEPTH if source is None else _NO_FIFO for source in sources])
+            n_streams = sum(model.get_initializer(name) is None for name in node.input)
+            op.set_nodeattr("inFIFODepths", [FIFO_DEPTH] * n_streams)
             op.set_nodeattr("outFIFODepths", [FIFO_DEPTH] * len(node.output))
     model = model.transform(InsertDWC())
     model = model.transform(InsertFIFO())

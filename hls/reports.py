@@ -6,7 +6,7 @@ parse_ooc_synth_results); the slack of the routed design is read here from Vivad
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any
 from boards.board import Resources
 from hls.errors import ReportError
 from hls.handover.progress import FORMAT, WrongPackageError, read_object, sha256
+from models.files import parse_json
 
 TOP = "(top)"
 _PARTITION = re.compile(r"StreamingDataflowPartition_\d+_(?=.)")  # FINN's prefix of a node inside the shell
@@ -30,12 +31,19 @@ class Timing:
         period_ns: of the clock that was asked for.
         hold_ns: the worst hold slack (WHS); below 0 data changes too early, at any clock. None where it is not reported.
         pulse_ns: the worst slack of pulse widths (WPWS); None where it is not reported.
+
+    Raises:
+        ValueError: a slack that is as long as the period, or no number.
     """
 
     slack_ns: float
     period_ns: float
     hold_ns: float | None = None
     pulse_ns: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.period_ns < math.inf or not -math.inf < self.slack_ns < self.period_ns:
+            raise ValueError(f"a slack of {self.slack_ns} ns in a period of {self.period_ns} ns cannot be")
 
     @property
     def met(self) -> bool:
@@ -84,10 +92,10 @@ def read_results(folder: Path, plan_digest: str) -> dict[str, Any]:
     try:
         document = read_object(folder / "results.json")
         if document["format"] != FORMAT:
-            raise ReportError(f"{folder} has format {document['format']}, this bitloop reads {FORMAT}; build again")
+            raise ReportError(f"{folder} has format {document['format']!r}, this bitloop reads {FORMAT}; build again")
         if document["plan"] != plan_digest:
             raise ReportError(
-                f"{folder} belongs to the plan {document['plan']}, not to {plan_digest}; remove it and build again"
+                f"{folder} belongs to the plan {document['plan']!r}, not to {plan_digest}; remove it and build again"
             )
         for name, wanted in document["files"].items():
             if not (folder / name).is_file() or sha256(folder / name) != wanted:
@@ -159,20 +167,25 @@ def routed_timing(report: Path, clock_mhz: float) -> Timing:
                 f"{report} has no {name} ({row.get(f'{name}(ns)', 'not there')}); without it nobody knows whether the design "
                 "meets its clock: see the log of the build"
             ) from None
-    return Timing(slack["WNS"], 1000.0 / clock_mhz, slack["WHS"], slack["WPWS"])
+    try:
+        return Timing(slack["WNS"], 1000.0 / clock_mhz, slack["WHS"], slack["WPWS"])
+    except ValueError as error:
+        raise ReportError(f"{report} is not what Vivado writes: {error}; see the log of the build") from error
 
 
 def _resources(row: Mapping[str, Any]) -> Resources:
     """A row of FINN's as ours: a block RAM of 36 kbit is two of 18."""
-    return Resources(
-        float(row["LUT"]), float(row["FF"]), float(row["BRAM_18K"]) + 2 * float(row["BRAM_36K"]), float(row["DSP"])
-    )
+    counts = {name: float(row[name]) for name in ("LUT", "FF", "BRAM_18K", "BRAM_36K", "DSP")}
+    wrong = next((name for name, count in counts.items() if not 0 <= count < math.inf), None)
+    if wrong:
+        raise ValueError(f"{wrong} is {counts[wrong]}")
+    return Resources(counts["LUT"], counts["FF"], counts["BRAM_18K"] + 2 * counts["BRAM_36K"], counts["DSP"])
 
 
 def _json(path: Path) -> dict[str, Any]:
     _refuse_stand_in(path)
     try:
-        found = json.loads(_text(path))
+        found = parse_json(_text(path))
     except ValueError as error:
         raise ReportError(f"{path} is not JSON ({error}); build again") from error
     if not isinstance(found, dict):

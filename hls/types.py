@@ -18,6 +18,10 @@ INTERVAL, LATENCY = "interval_cycles", "latency_cycles"
 """Names of what a calibration knows beside the resources: cycles a frame in the steady state, and of the first frame."""
 
 
+def _is_finite(count: object) -> bool:
+    return isinstance(count, int | float) and not isinstance(count, bool) and -math.inf < count < math.inf
+
+
 def scaled(resources: Resources, factors: Mapping[str, float]) -> Resources:
     """Resources, each times the factor of its name."""
     return Resources(**{name: count * factors.get(name, 1.0) for name, count in asdict(resources).items()})
@@ -167,7 +171,11 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Estimate:
-        """Read what `to_dict` gave."""
+        """Read what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is something else.
+        """
         names = [n["node"] for n in raw["nodes"]]
         chain = [(), *((name,) for name in names)]  # what files of bitloop 0.1 do not say
         nodes = tuple(
@@ -176,7 +184,28 @@ class Estimate:
         )
         corrections = tuple(Correction(**{**c, "resources": Resources(**c["resources"])}) for c in raw["corrections"])
         factors = {str(name): float(factor) for name, factor in raw.get("factors", {}).items()}
-        return cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections, factors)
+        found = cls(nodes, float(raw["clock_mhz"]), str(raw["method"]), corrections, factors)
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """Look whether it can be computed with.
+
+        Raises:
+            ValueError: a figure that cannot be, or a node that reads one that does not come before it.
+        """
+        used = [*(n.resources for n in self.nodes), *(c.resources for c in self.corrections)]
+        counts = [count for resources in used for count in asdict(resources).values()]
+        rates = [self.clock_mhz, *self.factors.values()]
+        if not all(_is_finite(count) for count in counts) or not all(0 < rate < math.inf for rate in rates):
+            raise ValueError("it has resources, a clock or factors that cannot be")
+        seen: set[str] = set()
+        for n in self.nodes:
+            if type(n.cycles) is not int or n.cycles < 0 or not seen.issuperset(n.sources) or n.node in seen:
+                raise ValueError(f"it has node {n.node!r} with {n.cycles!r} cycles behind {', '.join(map(str, n.sources))}")
+            seen.add(n.node)
+        if not any(n.cycles for n in self.nodes):
+            raise ValueError("it has no node that takes a cycle")
 
     def cycles_per_layer(self) -> dict[str, int]:
         """Cycles a frame of each layer: those of its slowest node."""

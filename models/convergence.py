@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from models.data import ImageSet
-from models.resumption import read_checkpoint
+from models.resumption import read_checkpoint, restore_optimizer, restoring
 from models.state_file import write_state
 from models.train import Recipe, accuracy, batches, optimizer_of, run_steps
 
@@ -77,8 +79,8 @@ def converge(
     if state is None:
         state = {"epoch": 0, "best_epoch": 0, "accuracy": accuracy(network, chosen_by), "best": _copy(network)}
     else:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        with restoring(checkpoint, "a retraining"):
+            _restore(state, network, optimizer, effort)
     while state["epoch"] < effort.max_epochs and state["epoch"] - state["best_epoch"] < effort.patience_epochs:
         epoch = state["epoch"]
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -96,6 +98,22 @@ def converge(
     network.load_state_dict(state["best"])
     network.eval()
     return Converged(state["accuracy"], state["best_epoch"], state["epoch"])
+
+
+def _restore(state: dict[str, Any], network: nn.Module, optimizer: Optimizer, effort: Effort) -> None:
+    """Bring network and optimizer to where a checkpoint was, after looking whether it says where that is.
+
+    Raises:
+        ValueError, KeyError, and torch's own: it holds something else.
+    """
+    epoch, best, found = state["epoch"], state["best_epoch"], state["accuracy"]
+    if type(epoch) is not int or type(best) is not int or not 0 <= best <= epoch <= effort.max_epochs:
+        raise ValueError(f"epoch {epoch}, the best {best}, of {effort.max_epochs}")
+    if type(found) is not float or not 0 <= found <= 1:
+        raise ValueError(f"an accuracy of {found}")
+    network.load_state_dict(state["best"])  # first, to see that it fits
+    network.load_state_dict(state["network"])
+    restore_optimizer(optimizer, state["optimizer"])
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

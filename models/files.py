@@ -1,12 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON that is read with one kind of error."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+MAX_JSON_BYTES = 64 << 20  # a policy of a large network takes one
 
 
 @contextmanager
@@ -27,3 +31,29 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def parse_json(text: str) -> Any:
+    """A JSON document.
+
+    Raises:
+        ValueError: it is none, or is nested more deeply than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document from a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no JSON, is longer than `MAX_JSON_BYTES`, or nested more deeply than Python follows.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"it is longer than {MAX_JSON_BYTES:,} bytes")
+    return parse_json(content.decode("utf-8"))

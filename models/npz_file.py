@@ -1,10 +1,11 @@
-"""Reading the npz file of a data set: sizes before content, nothing unpickled."""
+"""Reading npz files, those of data sets above all: sizes before content, nothing unpickled."""
 
 from __future__ import annotations
 
 import math
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,11 @@ def _check_list(archive: zipfile.ZipFile, path: Path) -> None:
         raise ValueError(f"{n_listed} arrays are said to be in it, {len(archive.infolist())} are listed")
 
 
-def _load(path: Path) -> Arrays:
+def _load(path: Path, keys: Sequence[str]) -> Arrays:
     with zipfile.ZipFile(path) as archive:  # np.load would take other formats, too
         _check_list(archive, path)
         members = {m.filename: m for m in archive.infolist()}
-        found = [key for key in (*KEYS, *OPTIONAL_KEYS) if f"{key}.npy" in members]
+        found = [key for key in keys if f"{key}.npy" in members]
         for key in found:
             _check_header(archive, members[f"{key}.npy"], key, path)
     with np.load(path, allow_pickle=False) as arrays:
@@ -65,11 +66,33 @@ def read_npz(path: Path) -> Arrays:
         DataError: unreadable, too large, Python objects in it, or not as `check_arrays` wants them.
     """
     try:
-        arrays = _load(path)
+        arrays = _load(path, (*KEYS, *OPTIONAL_KEYS))
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib, lzma, ast and numpy each have errors of their own; MemoryError, too
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path} cannot be read as npz ({reason.splitlines()[0]}); {REMEDY}") from error
+        raise DataError(f"{path} cannot be read as npz ({_reason(error)}); {REMEDY}") from error
     check_arrays(arrays, str(path))
     return arrays
+
+
+def read_arrays(path: Path, keys: Sequence[str]) -> Arrays:
+    """Arrays that bitloop has kept for itself.
+
+    Args:
+        path: `.npz`.
+        keys: names of those that are read, as far as they are there; the content is for the caller to look at.
+
+    Raises:
+        OSError: the file is not there, or the system does not give it.
+        ValueError: it is damaged, too large, or holds Python objects, which are not unpickled; one line.
+    """
+    try:
+        return _load(path, keys)
+    except OSError:
+        raise
+    except Exception as error:  # see read_npz
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from models.data import ImageSet
 from models.errors import WeightsError
-from models.state_file import read_state, write_state
+from models.state_file import read_state, unreadable, write_state
 from models.train import Recipe, batches, optimizer_of, run_steps
 
 FORMAT = 1
+ANEW = "delete it to begin anew"
 IMAGES_LOOKED_AT = 97  # every so many of them tell one data set from another, and all labels
 EVERY_STEPS = 250  # between two checkpoints: about a minute of CNV on a CPU
 
@@ -35,13 +38,52 @@ def read_checkpoint(path: Path | None, what: str, identity: Mapping[str, Any]) -
     """
     if path is None or not path.exists():
         return None
-    state = read_state(path, f"the checkpoint of {what}", "delete it to begin anew")
+    state = read_state(path, f"the checkpoint of {what}", ANEW)
     for name, value in identity.items():
-        if state.get(name) != value:
+        found = state.get(name)
+        if type(found) is not type(value) or found != value:
+            told = found if isinstance(found, int) or (isinstance(found, str) and found.isprintable()) else type(found).__name__
             raise WeightsError(
-                f"{path} is of another training: its {name} is {state.get(name)}, not {value}; delete the file to begin anew"
+                f"{path} is of another training: its {name} is {told}, not {value}; delete the file to begin anew"
             )
     return state
+
+
+@contextmanager
+def restoring(path: Path | None, what: str) -> Iterator[None]:
+    """Have whatever goes wrong while a network and its optimizer are restored from a checkpoint name its file.
+
+    Args:
+        path: of the file; None for none.
+        what: it is the checkpoint of, in a word or two.
+
+    Raises:
+        WeightsError: the checkpoint lacks something, or holds what is not the network's or the optimizer's.
+    """
+    try:
+        yield
+    except Exception as error:  # torch has errors of its own, and others pass through it
+        raise unreadable(path or Path(), error, f"the checkpoint of {what}", ANEW) from error
+
+
+def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Bring an optimizer to where a checkpoint was, after looking whether it is one of the same parameters.
+
+    Raises:
+        ValueError: it is not.
+    """
+    own = optimizer.state_dict()
+    groups, wanted = state["param_groups"], own["param_groups"]
+    if [sorted(g) for g in groups] != [sorted(g) for g in wanted] or [g["params"] for g in groups] != [
+        g["params"] for g in wanted
+    ]:
+        raise ValueError("its optimizer has other groups of parameters")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, kept in state["state"].items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape not in ((), parameters[number].shape):
+                raise ValueError(f"its optimizer has a {name} of shape {tuple(value.shape)}")
+    optimizer.load_state_dict(dict(state))
 
 
 def train_resumably(
@@ -75,9 +117,12 @@ def train_resumably(
     state = read_checkpoint(checkpoint, "a pretraining", identity)
     done = 0
     if state is not None:
-        network.load_state_dict(state["state"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["step"]
+        with restoring(checkpoint, "a pretraining"):
+            network.load_state_dict(state["state"])
+            restore_optimizer(optimizer, state["optimizer"])
+            done = state["step"]
+            if type(done) is not int or not 0 <= done <= recipe.n_steps:
+                raise ValueError(f"step {done} of {recipe.n_steps}")
     left = islice(batches(images, recipe, torch.Generator().manual_seed(seed)), done, None)
     while done < recipe.n_steps:
         n = min(EVERY_STEPS, recipe.n_steps - done) if checkpoint is not None else recipe.n_steps - done

@@ -31,6 +31,9 @@ def read_state(path: Path, what: str, remedy: str) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            packed = next((m.filename for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED), None)
+            if packed is not None:  # torch packs nothing, and what is packed may unpack to any size
+                raise ValueError(f"{packed} in it is compressed")
             damaged = archive.testzip()
         if damaged is not None:
             raise WeightsError(f"{path} is damaged: the checksum of {damaged} in it is wrong; {remedy}")

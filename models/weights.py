@@ -22,6 +22,7 @@ from models.train import accuracy, fitted
 SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
 FORMAT = 1
+MANY_CLASSES = 1000  # of more there must be weights before a network is made for them
 CPU = torch.device("cpu")
 
 
@@ -54,7 +55,7 @@ class Pretrained:
         """
         info = get_model(self.model)
         if self.digest and self.digest != info.digest:
-            raise WeightsError(f"{self.model} is another network now than these weights were trained for")
+            raise WeightsError(f"is of {self.model}, which is another network now than these weights were trained for")
         network = info.build(None, self.n_classes)
         network.load_state_dict(self.state)
         return network.eval()
@@ -133,13 +134,15 @@ def read_pretrained(path: Path) -> Pretrained:
     content = read_state(path, what, remedy)
     try:
         if content.pop("format") != FORMAT:
-            raise WeightsError(f"{path} is not of format {FORMAT}; {remedy}")
+            raise WeightsError(f"is not of format {FORMAT}; {remedy}")
         weights = Pretrained(**content)
         if is_own(weights.model) and not is_asked_for(weights.model):
-            raise WeightsError(f"they belong to {weights.model}, which was not asked for and is not executed for their sake")
+            raise WeightsError(f"belongs to {weights.model}, which was not asked for and is not executed for that; {remedy}")
+        if weights.n_classes > max([MANY_CLASSES, *(value.shape[0] for value in weights.state.values() if value.ndim)]):
+            raise ValueError(f"{weights.n_classes} classes, and no weights for them")  # before there is a network of so many
         weights.network()
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error}") from error
     except Exception as error:  # torch has errors of its own
         raise unreadable(path, error, what, remedy) from error
     return weights

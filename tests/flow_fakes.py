@@ -14,10 +14,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from boards.board import Board, Resources
 from boards.registry import get_board
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
+from flow.objective import Objective, Worth
 from hls.estimators import TableEstimator
 from hls.types import Estimate, NodeEstimate
 from models.policy import BitPolicy, LayerBits
@@ -80,8 +83,12 @@ class SimulatedEvaluator:
 
     seed = 7
 
-    def __init__(self, constraint: Constraint = CONSTRAINT) -> None:
+    whole_images = 64
+
+    def __init__(self, constraint: Constraint = CONSTRAINT, objective: Objective | None = None) -> None:
         self.constraint = constraint
+        self.objective = objective or Objective()
+        self.again: list[tuple[BitPolicy, int, int]] = []
         self.estimator = TableEstimator(SimulatedTables.of(SPECS), constraint.board)  # type: ignore[arg-type]
         self.retrained: list[BitPolicy] = []
         self._scores: dict[BitPolicy, Any] = {}
@@ -96,6 +103,21 @@ class SimulatedEvaluator:
                 self.retrained.append(policy)
             self._scores[policy] = Score(self._accuracies.get(policy, made_up_accuracy(policy)), estimate)
         return self._scores[policy]
+
+    def accuracy_again(self, policy: BitPolicy, n_images: int, seed: int) -> float:
+        self.again.append((policy, n_images, seed))
+        return made_up_accuracy(policy) - seed / 10_000
+
+    def cost(self, policy: BitPolicy) -> float:
+        return self.objective.cost(self.estimator.estimate(policy, self.constraint.limits), self.constraint.limits)
+
+    def worth(self) -> Worth:
+        reference = self.cost(BitPolicy.uniform(SPECS, 4, 4))
+        return Worth(self.cost, lambda accuracies, costs: self.objective.rewards(accuracies, costs, reference))
+
+    def reward(self, score: Any) -> float:
+        cost = self.objective.cost(score.estimate, self.constraint.limits)
+        return float(self.worth().rewards(np.array([score.accuracy]), np.array([cost]))[0])
 
     def remember(self, policy: BitPolicy, score: Any) -> None:
         self._scores[policy] = score

@@ -1,11 +1,11 @@
-"""Measurements and syntheses as boards and Vivado give them, made up."""
+"""Measurements, syntheses and simulations as boards, Vivado and Verilator give them, made up."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from boards.measurement import Design, GoldenCheck, Measurement, Synthesis, Throughput, Used
+from boards.measurement import Design, GoldenCheck, Measurement, Simulation, Synthesis, Throughput, Used
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -74,6 +74,33 @@ def made_synthesis(**changed: Any) -> Synthesis:
             "nodes": {"MVAU_hls_0": used},
             "fmax_mhz": 120.0,
             "power_w": None,
+            **changed,
+        }
+    )
+
+
+def made_simulation(**changed: Any) -> Simulation:
+    return Simulation(
+        **{
+            "at": AT,
+            "board": "pynq-z2",
+            "name": "tfc-pynq-z2",
+            "plan": "0123456789abcdef",
+            "network": "0123456789abcdef",
+            "policy_digest": "abcdef",
+            "design": made_design(),
+            "clock_mhz": 100.0,
+            "fifos": "estimated",
+            "fifo_depths": {},
+            "n_frames": 8,
+            "interval_cycles": 11_000,
+            "is_steady": True,
+            "latency_cycles": 9_000,
+            "nodes": {"MVAU_hls_0": {"busy": 1.0, "stalled": 0.0, "starved": 0.0, "cycles": 10_000}},
+            "fifo_use": {"StreamingFIFO_rtl_0": {"behind": "", "depth": 32, "most": 3}},
+            "versions": {"verilator": "5.48"},
+            "duration_s": 1.0,
+            "cycles": 100_000,
             **changed,
         }
     )

@@ -68,6 +68,27 @@ def test_those_used_last_are_kept(tmp_path: Path) -> None:
     assert len(on_card(tmp_path, "tidy", "0")["removed"]) == 3
 
 
+def test_a_clock_that_went_back_does_not_make_old_what_is_used_now(tmp_path: Path) -> None:
+    """Few boards have a battery for it: without a network they begin in the past again."""
+    ahead = [put(tmp_path, n, age_s=n - 90 * 24 * 3600)[0] for n in range(3)]
+    used, sha256 = put(tmp_path, 9)
+    assert on_card(tmp_path, "look", used.name, sha256)["whole"]
+    remains = tmp_path / card.FOLDER / ("exchange-" + "a" * 16)
+    remains.mkdir()
+    os.utime(remains, (time.time() + 3600,) * 2)
+    removed = on_card(tmp_path, "tidy", "2")["removed"]
+    assert sorted(removed) == sorted([ahead[1].name, ahead[2].name, remains.name])
+    assert used.exists()
+
+
+def test_what_is_used_last_is_kept_whatever_its_name(tmp_path: Path) -> None:
+    """In the order of names they would be others."""
+    packages = sorted(put(tmp_path, n)[0] for n in range(4))
+    for age_s, path in enumerate(packages):
+        os.utime(path, (time.time() - 100 * age_s,) * 2)
+    assert sorted(on_card(tmp_path, "tidy", "2")["removed"]) == sorted(p.name for p in packages[2:])
+
+
 def test_nothing_is_touched_that_is_not_its_own(tmp_path: Path) -> None:
     folder = tmp_path / card.FOLDER
     mine = [folder / name for name in ("notes", "0" * 16, ".notes.part", "exchange-me", ".0.part", "." + "0" * 16 + ".tmp")]

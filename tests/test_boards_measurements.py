@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from boards.errors import MeasurementsError
 from boards.measurements import Measurements
-from tests.made_measurements import made_measurement, made_synthesis
+from tests.made_measurements import made_measurement, made_simulation, made_synthesis
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
@@ -41,6 +41,51 @@ def test_simulated_and_real_ones_can_be_told_apart(tmp_path: Path) -> None:
     assert [k.number for k in store.records(simulated=True)] == [1]
     assert [k.number for k in store.records(simulated=False)] == [2, 3]
     assert [k.number for k in store.records(simulated=False, board="zcu104")] == [3]
+
+
+def test_simulations_of_rtl_are_neither_real_nor_of_the_simulated_board(tmp_path: Path) -> None:
+    store = Measurements(tmp_path / "m.db")
+    for record in (made_measurement(), made_simulation(), made_synthesis(), made_simulation(board="zcu104")):
+        store.add(record)
+    assert [k.number for k in store.records(simulated=True)] == [1]
+    assert [k.number for k in store.records(simulated=False)] == [3]
+    assert [k.number for k in store.records(kind="simulation")] == [2, 4]
+    assert [k.number for k in store.records(kind="simulation", board="zcu104")] == [4]
+    assert store.records(kind="simulation")[0].record == made_simulation()
+
+
+def version_1(path: Path) -> None:
+    """A file as bitloop wrote it before there were simulations, with one record."""
+    Measurements(path).add(made_measurement())
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=1")
+
+
+def version_of(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_older_file_is_read_and_stays_what_it_is_until_it_holds_a_simulation(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    version_1(path)
+    store = Measurements(path)
+    store.add(made_synthesis())
+    assert [k.record for k in store.records()] == [made_measurement(), made_synthesis()]
+    assert version_of(path) == 1
+    assert store.add(made_simulation())
+    assert version_of(path) == 2
+    assert [k.record for k in Measurements(path).records()] == [made_measurement(), made_synthesis(), made_simulation()]
+    with pytest.raises(sqlite3.IntegrityError, match="never changed"), contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE records SET kind = 'measurement' WHERE id = 3")
+
+
+def test_reading_an_older_file_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    version_1(path)
+    before = path.read_bytes()
+    assert len(Measurements(path).records()) == 1
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("statement", ["UPDATE records SET document = '{}'", "DELETE FROM records"])
@@ -128,7 +173,7 @@ def test_another_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "m.db")
     db.execute("PRAGMA user_version=7")
     db.close()
-    with pytest.raises(MeasurementsError, match="has version 7, this bitloop reads 1"):
+    with pytest.raises(MeasurementsError, match="has version 7, this bitloop reads 1 and 2"):
         Measurements(tmp_path / "m.db")
 
 

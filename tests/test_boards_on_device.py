@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -128,12 +129,76 @@ def test_an_accelerator_that_hangs_is_given_up_and_loaded_again(board: Board, pa
     assert found["error"].endswith("the FPGA cannot be loaded again (timed out): switch the board off and on")
 
 
+def test_what_is_measured_is_told_in_between(board: Board, package: Package) -> None:
+    process = start(board, package.path, "--batch-sizes", "1,7", "--repeats", "1")
+    output, errors = process.communicate(timeout=60)
+    told = [
+        json.loads(line.removeprefix(on_device.SO_FAR)) for line in errors.splitlines() if line.startswith(on_device.SO_FAR)
+    ]
+    assert [[t["batch_size"] for t in found["throughput"]] for found in told] == [[1], [1, 7]]
+    assert told[-1]["throughput"] == json.loads(output)["throughput"]
+    assert told[-1].keys() == json.loads(output).keys()
+
+
 def test_what_was_measured_before_a_hang_is_not_lost(board: Board, package: Package) -> None:
     arguments = ("--timeout", "0.5", "--batch-sizes", "1,30", "--repeats", "1")
     code, found = on_board(board, package.path, *arguments, FAKE_HANGS="30")
     assert (code, found["kind"]) == (on_device.REFUSED, "hang")
     assert [t["batch_size"] for t in found["measured"]["throughput"]] == [1]
     assert found["measured"]["golden"]["n_wrong"] == 0
+
+
+def test_a_bitfile_that_does_not_load_is_given_up(package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def load(*_: object, **__: object) -> None:
+        time.sleep(30)
+
+    driver = SimpleNamespace(__file__=str(package.path / "driver" / "x" / "y.py"), get_driver_class=lambda _: load)
+    monkeypatch.setitem(sys.modules, "finn_plus_driver", driver)
+    monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(PL=SimpleNamespace(reset=lambda: None)))
+    monkeypatch.setattr(on_device, "LOAD_S", 0.3)
+    with pytest.raises(on_device.HangError, match=r"did not finish loading within 0\.3 s"):
+        on_device.load(package.path, package.manifest.model_dump())
+
+
+def start(board: Board, package: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", START, ":".join(board.path), str(package / "on_device.py"), *arguments],
+        env=board.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_who_ends_it_ends_the_accelerator_too(board: Board, package: Package, tmp_path: Path, number: signal.Signals) -> None:
+    """A DMA engine that is left alone goes on to write where memory is somebody else's by then."""
+    loaded, hangs = tmp_path / "loaded", tmp_path / "hangs"
+    arguments = ("--timeout", "60", "--batch-sizes", "1,30", "--repeats", "1")
+    process = start(board, package.path, *arguments, FAKE_HANGS="30", FAKE_HANGS_FILE=str(hangs), FAKE_LOADED=str(loaded))
+    until = time.monotonic() + 60
+    while not hangs.exists():
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    assert loaded.read_text() == "loaded\n"
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    found = json.loads(output)
+    assert (process.returncode, found["kind"]) == (on_device.REFUSED, "ended"), errors
+    assert found["error"] == f"{number.name} ended it; the FPGA was loaded again and can be used"
+    assert loaded.read_text() == "loaded\nloaded again\n"
+    assert [t["batch_size"] for t in found["measured"]["throughput"]] == [1]
+
+
+def test_no_copy_of_a_bitfile_is_left_where_the_kernel_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynq writes one for every name, 4 MB on a PYNQ-Z2, and leaves it there (embedded_device.py, _preload_binfile)."""
+    monkeypatch.setattr(on_device, "FIRMWARE", tmp_path)
+    for name in ("made-0123.bin", "base.bin"):
+        (tmp_path / name).touch()
+    with contextlib.suppress(RuntimeError), on_device._no_copy_of(Path("/package/made-0123.bit")):
+        assert (tmp_path / "made-0123.bin").exists()
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["base.bin"]
+    with on_device._no_copy_of(Path("/package/made-0123.bit")):
+        pass  # there is none
 
 
 def test_pynq_4_on_a_zynq_7000_is_refused_with_the_reason(board: Board, package: Package) -> None:
@@ -174,6 +239,38 @@ def test_power_is_read_where_there_are_sensors(
     _, found = on_board(board, package.path, "--batch-sizes", "1", "--repeats", "1", FAKE_RAILS=json.dumps(rails))
     assert found["power"] == {"rails_w": {name: w for name, w in rails.items() if w is not None}, "total_w": total}
     assert found["power_note"] == ""
+
+
+def test_power_is_read_while_the_accelerator_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = SlowAccelerator(seconds=0.02)
+    seen: list[int] = []
+
+    class Sensor:
+        @property
+        def value(self) -> float:
+            seen.append(accelerator.n_calls)
+            return 2.0
+
+    told = {"get_rails": lambda: {"INT": SimpleNamespace(power=Sensor())}, "Device": SimpleNamespace(active_device=None)}
+    monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(**told))
+    monkeypatch.setattr(on_device, "POWER_S", 0.3)
+    assert on_device.power(accelerator, "ZCU104", timeout_s=5) == ({"rails_w": {"INT": 2.0}, "total_w": 2.0}, "")
+    assert seen[-1] > seen[0]
+
+
+def test_sensors_that_break_cost_nothing_but_the_power(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sensor:
+        @property
+        def value(self) -> float:
+            raise OSError("Remote I/O error")
+
+    told = {"get_rails": lambda: {"INT": SimpleNamespace(power=Sensor())}, "Device": SimpleNamespace(active_device=None)}
+    monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(**told))
+    monkeypatch.setattr(on_device, "POWER_S", 0.1)
+    found, note = on_device.power(SlowAccelerator(seconds=0.01), "ZCU104", timeout_s=5)
+    assert (found, note) == (
+        None, "the sensors of the ZCU104 cannot be read (OSError: Remote I/O error); measure at its supply",
+    )  # fmt: skip
 
 
 def test_sensors_that_read_nothing_are_none(board: Board, package: Package) -> None:
@@ -295,7 +392,18 @@ def test_an_answer_of_one_number_is_the_class() -> None:
             return frames[:, :1]
 
     inputs = np.arange(2500).reshape(-1, 1)  # more than go in at once
-    assert on_device.classify(Accelerator(), inputs, np.arange(2500)) == {"n_images": 2500, "n_right": 2500}
+    assert on_device.classify(Accelerator(), inputs, np.arange(2500), "UINT16") == {"n_images": 2500, "n_right": 2500}
+
+
+@pytest.mark.parametrize(("datatype", "right"), [("UINT4", [7, 0]), ("FLOAT32", [0, 2]), ("INT16", [0, 2])])
+def test_several_answers_are_classes_or_logits(datatype: str, right: list[int]) -> None:
+    """With TOP_K=3 an accelerator hands on the numbers of the three best classes; with TOP_K=0 the logits of all."""
+
+    class Accelerator:
+        def execute(self, frames: np.ndarray) -> np.ndarray:
+            return np.array([[7, 1, 2], [0, 1, 9]])
+
+    assert on_device.classify(Accelerator(), np.zeros((2, 4)), np.array(right), datatype) == {"n_images": 2, "n_right": 2}
 
 
 def test_frames_are_run_and_nothing_is_measured(board: Board, package: Package, tmp_path: Path) -> None:
@@ -428,13 +536,91 @@ def test_the_limit_is_for_one_call_and_grows_with_its_frames() -> None:
         on_device.throughput(slow, 1, 1, timeout_s=0.2)
 
 
+def test_a_limit_that_somebody_swallows_speaks_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pynq does, which tries another way to read a .hwh file after whatever goes wrong."""
+
+    class Accelerator:
+        batch_size = 1
+
+        def execute_on_buffers(self) -> None:
+            with contextlib.suppress(Exception):
+                time.sleep(20)
+            time.sleep(20)
+
+    monkeypatch.setattr(on_device, "AGAIN_S", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(on_device.HangError, match="did not finish 1 frames"):
+        on_device.throughput(Accelerator(), 1, 1, timeout_s=0.2)
+    assert time.monotonic() - begun < 15
+
+
 class SlowAccelerator:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.batch_size = 1
+        self.n_calls = 0
 
     def execute_on_buffers(self) -> None:
+        self.n_calls += 1
         time.sleep(self.seconds)
+
+
+def test_the_median_call_counts_and_the_first_one_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is the slowest, of the others one is, too: neither is what a call takes."""
+    took = iter([9.0, 0.5, 0.75, 4.0, 0.75, 0.25])
+    now = [0.0]
+
+    class Accelerator:
+        batch_size = 1
+
+        def execute_on_buffers(self) -> None:
+            now[0] += next(took)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    found = on_device.throughput(Accelerator(), 3, 5)
+    assert found == {"batch_size": 3, "fps": 4.0, "median_ms": 750.0, "fastest_ms": 250.0}
+    took = iter([9.0, 0.5])
+    assert on_device.throughput(Accelerator(), 1, 1)["median_ms"] == 500.0
+
+
+class SmallMemory:
+    """An accelerator with memory for so many frames."""
+
+    def __init__(self, room: int) -> None:
+        self._room, self.asked = room, list[int]()
+
+    @property
+    def batch_size(self) -> int:
+        return self.asked[-1]
+
+    @batch_size.setter
+    def batch_size(self, n: int) -> None:
+        self.asked.append(n)
+        if n > self._room:
+            raise RuntimeError("BO allocation failed")
+
+    def execute(self, frames: np.ndarray) -> np.ndarray:
+        return frames[:, :1]
+
+    def execute_on_buffers(self) -> None:
+        pass
+
+
+def test_frames_that_memory_has_no_room_for_are_said_to_be_too_many() -> None:
+    for do in (on_device.throughput, on_device.driver_report):
+        with pytest.raises(
+            on_device.RefusalError, match=r"no memory for buffers of 1,000 frames \(BO allocation failed.*--batch"
+        ):
+            do(SmallMemory(100), 1000, 1)
+
+
+def test_large_frames_go_in_by_fewer_at_once() -> None:
+    accelerator = SmallMemory(16)
+    frames = np.zeros((40, 1 << 20), np.uint8)
+    assert len(on_device._execute(accelerator, frames, 10.0)) == 40
+    assert accelerator.asked == [16, 16, 8]
+    assert on_device.frames_at_once(1 << 30) == 1
+    assert on_device.frames_at_once(48) == 1000
 
 
 def test_without_a_golden_set_it_is_said_that_nothing_was_checked(board: Board, tmp_path: Path) -> None:
@@ -457,6 +643,12 @@ def test_batch_sizes_that_are_none_are_refused_in_json(board: Board, package: Pa
     code, found = on_board(board, package.path, "--batch-sizes", "x")
     assert code == on_device.REFUSED
     assert found["error"].startswith("--batch-sizes is 'x'; whole numbers")
+
+
+def test_what_c_code_keeps_to_print_at_the_end_stays_off_standard_output(board: Board, package: Package) -> None:
+    """The C library's own buffer is written when the process ends; a line of it behind the answer would spoil that."""
+    code, found = on_board(board, package.path, "--batch-sizes", "1", "--repeats", "1", FAKE_PRINTS="1")
+    assert code == on_device.WELL, found
 
 
 def test_what_c_code_prints_stays_off_standard_output(

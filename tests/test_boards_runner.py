@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boards import card, simulated_board
+from boards import card, on_device, simulated_board
 from boards.errors import (
     BoardBusyError,
     BoardError,
@@ -34,7 +34,7 @@ from boards.errors import (
     RefusedError,
     UnreachableError,
 )
-from boards.package import BoardFacts, Package
+from boards.package import BoardFacts, Package, Stream
 from boards.pynq_runner import PynqRunner, time_limit_s
 from boards.pynq_z2 import PYNQ_Z2
 from boards.runner import Effort, Runner
@@ -351,8 +351,8 @@ class ScriptedTransport:
     def __exit__(self, *_: object) -> None: ...
 
     def run(self, command: Sequence[str], timeout_s: float, *, root: bool = False, python: bool = False) -> Completed:
-        if command[1] == "-c":
-            what = command[3]
+        if "-c" in command:
+            what = command[4]
             whole = self.whole.pop(0) if len(self.whole) > 1 else self.whole[0]
             told = {"look": {"whole": whole, "why": "a.bit is missing or damaged"}, "tidy": {"removed": ["old"]}, "forget": {}}
             return Completed(0, json.dumps(told[what]), "")
@@ -404,9 +404,21 @@ def test_a_measurement_of_a_real_board(real: Package) -> None:
 
 
 def test_the_time_limit_is_longer_than_all_that_the_board_sets_itself(real: Package) -> None:
-    own_s = sum(3 * 30 * (1 + n / 100) for n in (1, 8)) + 30 * (1 + 5 / 100)
-    assert time_limit_s(real, LITTLE, 0) > own_s
-    assert time_limit_s(real, LITTLE, 1000) - time_limit_s(real, LITTLE, 0) == pytest.approx(30 * 10)
+    """Loading twice, all calls, the counters, and the sets in as many calls as they take, each one with a limit of its own."""
+
+    def call_s(n: int) -> float:
+        return LITTLE.timeout_s * (1 + n / 100)
+
+    own_s = 2 * on_device.LOAD_S + sum(3 * call_s(n) for n in (1, 8)) + call_s(5) + call_s(8)
+    own_s += on_device.POWER_S + call_s(8) + LITTLE.timeout_s + on_device.COUNTERS_S
+    assert own_s < time_limit_s(real, LITTLE, 0) < own_s + 300
+    in_pieces_s = 2 * call_s(1000) + call_s(500)
+    assert time_limit_s(real, LITTLE, 2500) - time_limit_s(real, LITTLE, 0) == pytest.approx(in_pieces_s)
+    large = real.manifest.model_copy(update={"reads": Stream(shape=(1, 1024, 1024, 2), datatype="INT8")})
+    one_by_one_s = time_limit_s(dataclasses.replace(real, manifest=large), LITTLE, 4) - time_limit_s(
+        dataclasses.replace(real, manifest=large), LITTLE, 0
+    )
+    assert one_by_one_s == pytest.approx(4 * call_s(1))
 
 
 @pytest.mark.parametrize(
@@ -470,6 +482,42 @@ def test_errors_of_the_board_have_their_kind(real: Package, kind: str | None, er
     assert raised.value.measured is not None  # nothing is lost
     assert raised.value.measured.fps == 900.0
     assert not any("--reset" in arguments for arguments in way.ran)  # it has seen to that itself
+
+
+def test_what_was_killed_is_said_to_lack_memory(real: Package) -> None:
+    said = r"was killed, as the kernel does where memory runs out; .* smaller batch sizes"
+    for errors, fps in (("reading\n", None), (so_far(real), 900.0)):
+        with (
+            PynqRunner(ScriptedTransport(Completed(137, "", errors))) as runner,
+            pytest.raises(BoardError, match=said) as raised,
+        ):
+            runner.measure(real, LITTLE)
+        assert (raised.value.measured and raised.value.measured.fps) == fps
+
+
+def so_far(real: Package) -> str:
+    """What a board writes to standard error while it measures; of the last line half of it arrived."""
+    line = on_device.SO_FAR + json.dumps({"schema_version": 2, **good(real)})
+    return f"reading\n{on_device.SO_FAR}{{}}\n{line}\npynq says something\n{line[:100]}"
+
+
+def test_what_was_measured_before_the_time_limit_here_is_not_lost(real: Package) -> None:
+    for errors, fps in ((so_far(real), 900.0), ("", None)):
+        late = BoardTimeoutError("too late", errors)
+        with (
+            PynqRunner(ScriptedTransport(late)) as runner,
+            pytest.raises(BoardTimeoutError, match="too late; the FPGA was reset") as raised,
+        ):
+            runner.measure(real, LITTLE)
+        assert (raised.value.measured and raised.value.measured.fps) == fps
+
+
+def test_what_was_measured_before_the_connection_ended_is_not_lost(real: Package) -> None:
+    way = ScriptedTransport(ConnectionLostError("gone", so_far(real)))
+    with PynqRunner(way) as runner, pytest.raises(ConnectionLostError, match=r"^gone$") as raised:
+        runner.measure(real, LITTLE)
+    assert raised.value.measured is not None
+    assert raised.value.measured.fps == 900.0
 
 
 @pytest.mark.parametrize("measured", [None, 1, [], {}, {"throughput": []}])

@@ -160,6 +160,18 @@ def test_endless_output_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         way.run(["python3", "-c", "print('x' * (1 << 21))"], 20)
 
 
+def test_what_was_said_before_the_connection_ended_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "MIDDLE_S", 4.0)
+    program = "import sys, time; print('said', file=sys.stderr, flush=True); time.sleep(600)"
+    with transport(tmp_path, "simulated:drop_connection") as way:
+        with pytest.raises(ConnectionLostError) as raised:
+            way.run(["python3", "-c", program], 60)
+        assert raised.value.errors == "said\n"
+        with way, pytest.raises(BoardTimeoutError) as late:
+            way.run(["python3", "-c", program], 4)
+    assert late.value.errors.startswith("said\n")
+
+
 @pytest.mark.parametrize("fault", ["drop_connection", "reboot"])
 def test_the_connection_ends_in_the_middle_of_a_run(tmp_path: Path, fault: str) -> None:
     with transport(tmp_path, f"simulated:{fault}=2") as way:
@@ -216,6 +228,22 @@ def test_files_go_there_and_back(tmp_path: Path) -> None:
         for target in ("/etc/x", "../x", "."):
             with pytest.raises(BoardError, match="is no path"):
                 way.upload(source, PurePosixPath(target))
+
+
+def test_what_does_not_work_here_is_said_in_a_line(tmp_path: Path) -> None:
+    source, home = tmp_path / "source", tmp_path / "state" / "home"
+    source.touch()
+    with transport(tmp_path) as way:
+        (home / "file").touch()
+        with pytest.raises(BoardError, match=r"^copying file/x failed with simulated: .*Not a directory.*; look after "):
+            way.upload(source, PurePosixPath("file/x"))
+        with pytest.raises(BoardError, match=r"^copying file failed with simulated: .*No such file"):
+            way.download(PurePosixPath("file"), tmp_path / "nowhere" / "x")
+    with (
+        transport(tmp_path, interpreter=source) as way,
+        pytest.raises(BoardError, match=r"^python3 failed with simulated: .*Permission denied"),
+    ):
+        way.run(["python3", "-c", "pass"], 20)
 
 
 def test_a_run_ends_with_whoever_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import paramiko
 import psutil
 import pytest
 
-from boards import ssh
+from boards import ssh, supervisor
 from boards.errors import (
     BoardError,
     BoardTimeoutError,
@@ -30,6 +30,7 @@ from boards.errors import (
 )
 from boards.ssh import SshTransport
 from boards.ssh_connection import Address, parse_address
+from boards.transport import Completed
 from tests.sshd import PATIENCE_S, Sshd
 
 SECRET = "opensesame-41"
@@ -356,6 +357,28 @@ def test_sudo_that_does_not_let_the_user(sshd: Sshd) -> None:
 # --- commands
 
 
+def test_nothing_of_the_users_home_is_imported(board: SshTransport, sshd: Sshd) -> None:
+    for name in ("signal", "select", "subprocess", "hashlib", "json", "os"):
+        (sshd.home / f"{name}.py").write_text("raise SystemExit('somebody else's module')")
+    assert board.run(["echo", "here"], 20) == Completed(0, "here\n", "")
+    board.upload(sshd.key, PurePosixPath("key"))  # which asks for the room on the card
+
+
+def test_a_run_is_shown_signs_of_life(board: SshTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "SILENCE_S", 2.0)
+    monkeypatch.setattr(ssh, "BEAT_S", 0.2)
+    assert board.run(["sleep", "5"], 20).code == 0
+
+
+def test_a_cable_that_was_pulled_ends_the_run(board: SshTransport, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing arrives any more, and nobody says that the connection has ended."""
+    monkeypatch.setattr(ssh, "SILENCE_S", 1.0)
+    monkeypatch.setattr(ssh, "BEAT_S", 600.0)
+    done = board.run(["python3", "-c", STUBBORN], 60)
+    assert done.code == supervisor.LEFT_ALONE
+    assert all(has_ended(number) for number in numbers(sshd))
+
+
 def test_arguments_arrive_as_they_are(board: SshTransport) -> None:
     strange = ["", " ", "a b", "$HOME", "`id`", "'", '"', "\\", "*", "-n", "x\ny", "größe", "; exit 3"]
     done = board.run(["python3", "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *strange], 20)
@@ -440,6 +463,17 @@ def test_a_connection_that_ends_in_a_run_ends_the_run(sshd: Sshd, board: SshTran
         assert board.run(["true"], 20).code == 0
 
 
+def test_what_was_said_before_a_connection_ended_is_not_lost(sshd: Sshd, board: SshTransport) -> None:
+    program = f"import sys; print('said', file=sys.stderr, flush=True)\n{STUBBORN}"
+    threading.Thread(target=lambda: (numbers(sshd), sshd.cut()), daemon=True).start()
+    with pytest.raises(ConnectionLostError) as raised:
+        board.run(["python3", "-c", program], 60)
+    assert raised.value.errors == "said\n"
+    with board, pytest.raises(BoardTimeoutError) as late:
+        board.run(["python3", "-c", program], 2)
+    assert late.value.errors.startswith("said\n")
+
+
 def test_an_interrupted_wait_ends_the_run(sshd: Sshd, board: SshTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     def ctrl_c(*_: object) -> tuple[None, bytearray]:
         numbers(sshd)
@@ -464,6 +498,22 @@ def test_without_a_connection_nothing_is_done(sshd: Sshd, tmp_path: Path) -> Non
 
 
 # --- files
+
+
+def test_two_that_copy_to_the_same_place_are_told(sshd: Sshd, board: SshTransport, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(2_000_000))
+    with transport(sshd) as other:
+        meet: list[int] = []
+
+        def also(done: int, total: int) -> None:
+            if not meet:
+                meet.append(done)
+                other.upload(source, PurePosixPath("x"))
+
+        with pytest.raises(BoardError, match=r"\.x\.part was taken away on .*; does another bitloop use it\? Try again"):
+            board.upload(source, PurePosixPath("x"), also)
+    assert (sshd.home / "x").read_bytes() == source.read_bytes()
 
 
 @pytest.fixture

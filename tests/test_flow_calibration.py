@@ -14,6 +14,7 @@ from rich.console import Console
 from boards.measurements import Measurements
 from flow.calibration import (
     calibrate,
+    calibration_document,
     calibration_for,
     default_path,
     factor_table,
@@ -29,9 +30,9 @@ from flow.store import TrialStore
 from flow.trial import Trial
 from hls.calibrate import Calibration, Factor
 from hls.estimators import TableEstimator
-from hls.types import INTERVAL
+from hls.types import INTERVAL, LATENCY
 from tests.flow_fakes import BOARD, CONSTRAINT, SPECS, SimulatedEvaluator, SimulatedTables, all_policies
-from tests.made_measurements import made_design, made_measurement, made_synthesis
+from tests.made_measurements import made_design, made_measurement, made_simulation, made_synthesis
 
 
 def factor(ratio: float, **changed: object) -> Factor:
@@ -191,6 +192,42 @@ def test_simulated_boards_are_calibrated_each_for_itself(tmp_path: Path) -> None
         calibrate(store, "pynq-z2", "simulated:slow")
     with pytest.raises(CalibrationError, match="nothing was measured on a zcu104"):
         calibrate(store, "zcu104", None)
+
+
+def test_the_gap_table_has_estimate_simulation_and_board_side_by_side(tmp_path: Path) -> None:
+    store = records(tmp_path / "m.db")
+    told = store.records()[0].record.design
+    store.add(made_simulation(plan="one", network="one", design=told, interval_cycles=11_111, latency_cycles=12_222))
+    store.add(made_simulation(plan="alone", network="alone", design=told, interval_cycles=10_500))
+    made = calibrate(store, "pynq-z2", None)
+    assert made.calibration.n_records == 5
+    console = Console(record=True, width=200)
+    console.print(gap_table(made))
+    rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    (both,) = (row for row in rows if "z2 one interval" in row)
+    assert "10,000 11,111 12,500 (board)" in both
+    (alone,) = (row for row in rows if "alone interval" in row)
+    assert "10,000 10,500 – 1.050" in alone
+    assert any("z2 one latency cycles 14,000 12,222 –" in row for row in rows)
+    assert "12,222" not in " ".join(row for row in rows if "board" in row)
+
+
+def test_a_search_says_what_its_factors_were_learned_from(tmp_path: Path) -> None:
+    store = records(tmp_path / "m.db")
+    store.add(made_simulation(plan="one", network="one", design=store.records()[0].record.design))
+    made = calibrate(store, "pynq-z2", None).calibration
+    document = calibration_document(made, next(iter(all_policies((2, 8)))))
+    assert document["learned_from"] == {
+        "lut": "synthesis", "bram18": "synthesis", INTERVAL: "board", LATENCY: "RTL simulation",
+    }  # fmt: skip
+    assert set(document["factors"]) == set(document["learned_from"])
+
+
+def test_rtl_simulations_are_no_records_of_the_simulated_board(tmp_path: Path) -> None:
+    store = Measurements(tmp_path / "m.db")
+    store.add(made_simulation())
+    with pytest.raises(CalibrationError, match="nothing was measured on the simulated pynq-z2"):
+        calibrate(store, "pynq-z2", "simulated")
 
 
 @pytest.mark.parametrize("host", [None, "simulated"])

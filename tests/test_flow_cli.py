@@ -83,7 +83,8 @@ def one_line(stderr: str) -> str:
 def leftovers(folder: Path) -> list[str]:
     """Files that are neither results nor what a test put there."""
     known = {
-        "run.json", "trials.db", "policy.json", "weights.pt", "model.onnx", "golden.npz", "summary.md", "pretrained.pt",
+        "run.json", "trials.db", "policy.json", "pareto.json", "weights.pt", "model.onnx", "golden.npz", "summary.md",
+        "pretrained.pt",
     }  # fmt: skip
     # the checkpoint of the final retraining is there until all is written
     return [p.name for p in folder.iterdir() if p.name not in known and not re.fullmatch(r"retraining-[0-9a-f]+\.pt", p.name)]
@@ -261,7 +262,7 @@ def test_a_disk_that_fills_up_during_the_trials(complaint: Complaint, run_dir: P
     first = TrialStore(run_dir / "trials.db", "tfc-pynq-z2").trials()
     policy = (run_dir / "policy.json").read_text()
     with no_room_beyond((run_dir / "trials.db").stat().st_size):
-        text = complaint("search", *QUICK, "--trials", "99", "--searcher", "ddpg", "--run", run_dir)
+        text = complaint("search", *QUICK, "--trials", "99", "--run", run_dir)
     assert text.startswith(f"the store of trials {run_dir / 'trials.db'} cannot be used (disk I/O error); free some space")
     trials = TrialStore(run_dir / "trials.db", "tfc-pynq-z2").trials()
     assert 1 <= len(trials) < 99

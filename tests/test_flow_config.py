@@ -8,12 +8,19 @@ import pytest
 
 from flow import config
 from flow.config import MAX_SEED, SearchSettings, default_data_dir, default_threads
+from flow.constraint import ANY_FPS
 from flow.errors import SettingsError, UnknownBoardError, UnknownDatasetError, UnknownModelError
+from models.registry import get_model
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"model": "tfc", "dataset": "digits"}, {"seed": MAX_SEED, "n_trials": 1, "threads": 1, "searcher": "random"}],
+    [
+        {},
+        {"model": "tfc", "dataset": "digits"},
+        {"seed": MAX_SEED, "n_trials": 1, "threads": 1, "searcher": "random"},
+        {"objective": "fps", "min_accuracy": 0.9, "retrain_images": 0},
+    ],
 )
 def test_good_settings_pass(settings: dict[str, object]) -> None:
     SearchSettings.model_validate(settings).check()
@@ -31,7 +38,21 @@ def test_good_settings_pass(settings: dict[str, object]) -> None:
             "unknown searcher 'rnadom'; did you mean 'random'? There are model-based, ",
         ),
         ({"n_trials": 0}, SettingsError, "TRIALS is 0; a whole number of 1 or more is wanted"),
-        ({"retrain_images": -1}, SettingsError, "RETRAIN_IMAGES is -1; a whole number of 1 or more is wanted"),
+        ({"retrain_images": -1}, SettingsError, "RETRAIN_IMAGES is -1; a whole number of 0 or more is wanted"),
+        ({"finalists": 0}, SettingsError, "FINALISTS is 0; a whole number of 1 or more is wanted"),
+        ({"halving": True, "retrain_images": 0}, SettingsError, "HALVING=1 stops retraining early, and RETRAIN_IMAGES=0"),
+        (
+            {"objective": "fsp"},
+            SettingsError,
+            "unknown objective 'fsp'; did you mean 'fps'? There are accuracy, fps, latency, utilisation",
+        ),
+        ({"objective": "fps"}, SettingsError, "OBJECTIVE=fps wants a MIN_ACCURACY, as 0.9 for 90 %"),
+        (
+            {"objective": "latency", "min_accuracy": 90},
+            SettingsError,
+            "MIN_ACCURACY is 90; a share above 0 and below 1 is wanted, as 0.9 for 90 %",
+        ),
+        ({"min_accuracy": 0.9}, SettingsError, "MIN_ACCURACY=0.9 is for OBJECTIVE=fps, latency or utilisation"),
         ({"final_images": 0}, SettingsError, "FINAL_IMAGES is 0; a whole number of 1 or more is wanted"),
         ({"threads": 0}, SettingsError, "THREADS is 0; a whole number of 1 or more is wanted"),
         ({"seed": -1}, SettingsError, "SEED is -1; a whole number from 0 to 2147483647 is wanted"),
@@ -42,6 +63,15 @@ def test_wrong_names_and_ranges_are_refused(settings: dict[str, object], error: 
     with pytest.raises(error) as caught:
         SearchSettings.model_validate(settings).check()
     assert str(caught.value).startswith(text)
+
+
+def test_where_speed_is_sought_any_frame_rate_will_do_unless_told() -> None:
+    own = get_model("tfc").min_fps
+    for objective, min_fps in (("fps", ANY_FPS), ("latency", ANY_FPS), ("utilisation", own)):
+        settings = SearchSettings(model="tfc", objective=objective, min_accuracy=0.9)
+        assert settings.constraint.min_fps == min_fps
+        assert settings.model_copy(update={"min_fps": 5.0}).constraint.min_fps == 5
+    assert SearchSettings(model="tfc").constraint.min_fps == own
 
 
 def test_the_run_directory_is_named_after_model_and_board() -> None:

@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from boards.measurement import Measurement
 from boards.measurements import Measurements
-from boards.runner import Effort, Runner
+from boards.package import Package
+from boards.pynq_z2 import PYNQ_Z2
+from boards.runner import Effort, Readiness, Runner
 from flow import loop as loop_module
 from flow.config import SearchSettings
 from flow.errors import ConnectionLostError, MissingToolError, RunDirectoryError, SettingsError
@@ -48,7 +52,7 @@ class Board:
         self.n_connected += 1
         if self.drops:
             raise ConnectionLostError("the connection to the board was lost")
-        with connect(HOST, "pynq-z2", interpreter=board_python()) as runner:
+        with connect(HOST, PYNQ_Z2, interpreter=board_python()) as runner:
             yield runner
 
 
@@ -166,6 +170,47 @@ def test_less_than_one_round_is_refused(tmp_path: Path) -> None:
         Loop(tmp_path / "file", settings(), HOST, {})
 
 
+def test_a_board_is_reached_before_hours_of_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    monkeypatch.setattr(loop_module, "search", lambda *_: searched.append(1))
+    board, listener = Board(tmp_path), RecordingListener()
+    board.drops = True
+    with pytest.raises(ConnectionLostError):
+        Loop(tmp_path / "loop", settings(), HOST, {}).run(1, board, Measurements(tmp_path / "m.db"), EFFORT, 1, listener)
+    assert searched == []
+
+    @contextmanager
+    def busy() -> Iterator[Any]:
+        lines = [Readiness("pynq", "3.1.2"), Readiness("FPGA", "in use by process 7", "end that program first")]
+        yield SimpleNamespace(host="xilinx@127.0.0.1", check=lambda: lines)
+
+    monkeypatch.setattr(loop_module, "search", _raise_searching)
+    with pytest.raises(RuntimeError, match="searching"):
+        Loop(tmp_path / "loop", settings(), HOST, {}).run(1, busy, Measurements(tmp_path / "m.db"), EFFORT, 1, listener)
+    assert (
+        "xilinx@127.0.0.1 answers; to be done by the time it measures: FPGA: in use by process 7; end that program first"
+        in listener.notes
+    )
+
+
+def _raise_searching(*_: object) -> None:
+    raise RuntimeError("searching")
+
+
+def test_what_a_hang_has_left_is_no_measurement_of_a_round(
+    finished: tuple[Loop, Measurements, RecordingListener], tmp_path: Path
+) -> None:
+    loop, store, _ = finished
+    whole = store.records()[0].record
+    assert isinstance(whole, Measurement)
+    package = SimpleNamespace(sha256=whole.package)
+    assert loop._kept(store, cast(Package, package), EFFORT) == whole
+    half = Measurements(tmp_path / "half.db")
+    half.add(whole.model_copy(update={"throughput": whole.throughput[:1]}))
+    assert loop._kept(half, cast(Package, package), EFFORT) is None
+    assert loop._kept(store, cast(Package, package), Effort((1, 10, 1000), 1)) is None
+
+
 def test_the_best_round_is_the_most_accurate_that_holds(tmp_path: Path) -> None:
     loop = Loop(tmp_path, settings(), HOST, {})
     rounds = [(0.9, False), (0.8, True), (0.85, True), (0.85, True)]
@@ -187,12 +232,9 @@ def test_for_a_real_board_without_vivado_it_hands_over(
     (tmp_path / "loop").mkdir(exist_ok=True)
     (tmp_path / "loop" / "round-1").symlink_to(done.path / "round-1")  # the search is the same
 
-    class RealBoard:
-        simulated, host = False, "xilinx@127.0.0.1"
-
     @contextmanager
     def real() -> Iterator[Any]:
-        yield RealBoard()
+        yield SimpleNamespace(simulated=False, host="xilinx@127.0.0.1", check=list)
 
     monkeypatch.setattr(loop_module, "search", lambda *_: None)  # all of it was done
     with pytest.raises(MissingToolError, match=r"build-1/handover"):

@@ -83,6 +83,14 @@ def test_a_terminal_gets_bars() -> None:
     assert "a note" in text
 
 
+def test_a_terminal_gets_the_time_left_of_pieces_that_take_minutes() -> None:
+    said = Said(terminal=True)
+    with said.listener:
+        said.work(0.0, 10, 14)  # a search that goes on
+        said.work(300.0, 11, 14)
+    assert "15 min left" in said.out.getvalue()
+
+
 def test_the_bars_end_with_an_error() -> None:
     said = Said(terminal=True)
     with pytest.raises(KeyboardInterrupt), said.listener:

@@ -11,6 +11,7 @@ import pytest
 import boards.errors
 import flow.errors
 import hls.errors
+import hls.rtlsim.errors
 import models.errors
 
 IMPORT_ALL = """
@@ -59,7 +60,7 @@ def errors_of(module: object) -> dict[str, type[Exception]]:
 
 def test_flow_errors_has_every_error_of_bitloop() -> None:
     everything: dict[str, object] = {"BITLOOP_ERRORS": flow.errors.BITLOOP_ERRORS}
-    for module in (boards.errors, models.errors, hls.errors, flow.errors):
+    for module in (boards.errors, models.errors, hls.errors, hls.rtlsim.errors, flow.errors):
         everything |= errors_of(module)
     assert flow.errors.__all__ == sorted(everything)
     for name, value in everything.items():

@@ -76,6 +76,22 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "accuracy": {"float_search": 0.97, "trial_search": 0.91, "final_search": 0.925, "final_test": 0.9125},
         "calibration": None,
         "data": {"classes": ["no", "yes"]},
+        "layers": [
+            {"name": "conv0", "kind": "conv", "parameters": 72, "macs": 1152},
+            {"name": "fc0", "kind": "linear", "parameters": 128, "macs": 128},
+            {"name": "fc1", "kind": "linear", "parameters": 24, "macs": 24},
+        ],
+        "uniform": [
+            {
+                "bits": u.bits,
+                "accuracy": u.accuracy,
+                "meets_constraint": u.bits == 2,
+                "fps": u.estimate.fps,
+                "latency_ms": u.estimate.latency_ms,
+                "resources": asdict(u.estimate.resources),
+            }
+            for u in finished.uniform
+        ],
         "trial": 6,
         "n_trials": 9,
         "final_images": 50_000,

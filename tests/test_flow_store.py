@@ -13,7 +13,7 @@ import pytest
 from boards.board import Resources
 from flow.errors import StoreError
 from flow.store import TrialStore
-from flow.trial import Trial, best_trial
+from flow.trial import Trial
 from hls.types import Correction
 from tests.flow_fakes import estimate_of, no_room_beyond, policy_of
 
@@ -82,6 +82,8 @@ def test_optuna_opens_it_by_itself(path: Path) -> None:
         "policy": wanted.policy.to_json(),
         "estimate": json.dumps(wanted.estimate.to_dict()),
         "seed": 3,
+        "rungs": "{}",
+        "stopped_at": None,
         "duration_s": 1.5,
     }
     assert study.best_trial.number == 2
@@ -173,7 +175,20 @@ def test_where_there_is_no_room_the_trial_is_refused_and_earlier_ones_stay(path:
     assert len(again.trials()) == n_written + 1
 
 
-def test_the_best_trial_is_the_most_accurate_then_the_fastest_then_the_first() -> None:
-    trials = [trial(0, 0.5), trial(1, 0.7, 4000.0), trial(2, 0.7, 6000.0), trial(3, 0.7, 6000.0)]
-    assert best_trial(trials).number == 2
-    assert best_trial(trials[:2]).number == 1
+def test_what_was_retrained_again_is_kept_beside_the_trials(path: Path) -> None:
+    store, policy = filled(path, 1), trial(0).policy
+    assert store.again(policy, 64, 5) is None
+    store.add_again(policy, 64, 5, 0.75)
+    store.add_again(policy, 64, 6, 0.5)
+    opened = TrialStore(path, "tfc-pynq-z2")
+    assert [opened.again(policy, 64, seed) for seed in (5, 6, 7)] == [0.75, 0.5, None]
+    assert opened.again(policy, 128, 5) is None
+    assert opened.again(trial(1).policy, 64, 5) is None
+    assert opened.trials() == [trial(0)]
+
+
+def test_a_trial_that_was_stopped_comes_back_with_what_it_had(path: Path) -> None:
+    stopped = replace(trial(0), rungs={"quantized": 0.25, "norms re-estimated": 0.5}, stopped_at="norms re-estimated")
+    store = TrialStore(path, "tfc-pynq-z2")
+    store.add(stopped)
+    assert store.trials() == [stopped]

@@ -13,11 +13,24 @@ from hypothesis import strategies as st
 
 from boards.board import Resources
 from boards.measurement import HardwareCounters, Throughput, Used
-from hls.calibrate import MIN_DESIGNS, Calibration, Observation, fit, interval_cycles, learn, observations
+from hls.calibrate import (
+    BOARD,
+    MIN_DESIGNS,
+    RTL,
+    RTL_INTERVAL,
+    RTL_LATENCY,
+    Calibration,
+    Observation,
+    fit,
+    interval_cycles,
+    learn,
+    observations,
+    that_count,
+)
 from hls.errors import CalibrationError
 from hls.types import INTERVAL, LATENCY, Correction, Estimate, NodeEstimate, before_factors
 from models.policy import BitPolicy, LayerBits
-from tests.made_measurements import made_design, made_measurement, made_synthesis
+from tests.made_measurements import made_design, made_measurement, made_simulation, made_synthesis
 
 ESTIMATE = Estimate(
     (
@@ -92,6 +105,50 @@ def test_a_design_without_an_estimate_says_nothing() -> None:
 def test_simulated_and_real_ones_are_never_mixed() -> None:
     with pytest.raises(ValueError, match="simulated ones and real ones together"):
         learn("pynq-z2", False, [made_measurement(design=design())])
+
+
+def test_simulated_cycles_are_quantities_of_their_own() -> None:
+    found = {o.quantity: o for o in observations(made_simulation(design=design()))}
+    assert set(found) == {RTL_INTERVAL, RTL_LATENCY}
+    assert (found[RTL_INTERVAL].source, found[RTL_INTERVAL].estimated, found[RTL_INTERVAL].found) == (RTL, 10_000, 11_000)
+    assert (found[RTL_LATENCY].estimated, found[RTL_LATENCY].found) == (14_000, 9_000)
+    assert {o.quantity for o in observations(made_simulation(design=design(), interval_cycles=None))} == {RTL_LATENCY}
+
+
+def test_simulated_cycles_correct_an_estimate_until_a_board_was_measured() -> None:
+    simulated = learn("pynq-z2", False, [made_simulation(design=design())])
+    assert set(simulated.factors) == {RTL_INTERVAL, RTL_LATENCY}
+    assert simulated.of(POLICY) == simulated.largest == pytest.approx({INTERVAL: 1.1 * 1.01, LATENCY: 9 / 14 * 1.01})
+    assert {name: source for name, (_, source) in simulated.taken.items()} == {INTERVAL: RTL, LATENCY: RTL}
+    measured = made_measurement(simulated=False, design=design(), throughput=steady(8_000.0))
+    both = learn("pynq-z2", False, [made_simulation(design=design()), measured])
+    assert both.factors[RTL_INTERVAL] == simulated.factors[RTL_INTERVAL]
+    assert both.of(POLICY) == pytest.approx({INTERVAL: 1.25 * 1.01, LATENCY: 9 / 14 * 1.01})
+    assert {name: source for name, (_, source) in both.taken.items()} == {INTERVAL: BOARD, LATENCY: RTL}
+    assert Calibration.from_json(both.to_json(), "it") == both
+
+
+def test_simulated_rtl_and_the_simulated_board_are_never_mixed() -> None:
+    with pytest.raises(ValueError, match="simulated ones and real ones together"):
+        learn("pynq-z2", True, [made_simulation(design=design())])
+    with pytest.raises(ValueError, match="records of another board"):
+        learn("zcu104", False, [made_simulation(design=design())])
+
+
+def test_of_a_networks_simulations_the_one_of_what_is_built_counts() -> None:
+    told = {"design": design()}
+    first, last = made_simulation(**told), made_simulation(**told, fifos="sized", plan="sized", interval_cycles=10_000)
+    odd = [
+        made_simulation(**told, fifos="2"), made_simulation(**told, fifos="unbounded"), made_simulation(**told, gaps=0.1),
+        made_simulation(**told, back_pressure=0.1), made_simulation(**told, is_steady=False),
+    ]  # fmt: skip
+    other = made_simulation(**told, network="another")
+    measured = made_measurement(simulated=False)
+    assert that_count([first, last, *odd, other, measured]) == [measured, last, other]
+    assert learn("pynq-z2", False, [first, last, *odd]).factors[RTL_INTERVAL].ratio == pytest.approx(1.0)
+    assert that_count([last, first]) == [last]  # simulated again as it was estimated: built is what was sized
+    assert that_count([first, again := made_simulation(**told, interval_cycles=12_000)]) == [again]
+    assert that_count([last, again := made_simulation(**told, fifos="sized", interval_cycles=9_999)]) == [again]
 
 
 def test_one_design_measured_often_is_one_design() -> None:

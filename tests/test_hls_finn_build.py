@@ -69,7 +69,7 @@ def test_measured_fifos_are_as_deep_as_they_were_measured(source: BuildSource, t
     prepare(plan, BOARD, source.onnx, tmp_path / "a.onnx")
     nodes = nodes_of(tmp_path / "a.onnx")
     assert nodes["MVAU_rtl_0"].get_nodeattr("outFIFODepths") == [5]
-    assert nodes["Thresholding_rtl_0"].get_nodeattr("inFIFODepths") == [2]
+    assert nodes["Thresholding_rtl_0"].get_nodeattr("inFIFODepths") == [5]
     assert nodes["Thresholding_rtl_0"].get_nodeattr("outFIFODepths") == [32]
 
 

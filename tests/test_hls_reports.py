@@ -132,7 +132,7 @@ def test_reports_of_stand_in_tools_are_refused(folder: Path, name: str, text: st
 
 def test_results_are_read_with_every_hash(folder: Path) -> None:
     assert read_results(folder, "0123")["tools"]["version"] == "2022.2"
-    with pytest.raises(ReportError, match="belongs to the plan 0123, not to 4567"):
+    with pytest.raises(ReportError, match="belongs to the plan '0123', not to 4567"):
         read_results(folder, "4567")
     (folder / "report" / "post_synth_report.xml").write_text("<other/>")
     with pytest.raises(ReportError, match=r"post_synth_report\.xml is missing or not what results\.json says"):

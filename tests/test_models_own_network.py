@@ -277,7 +277,7 @@ def test_weights_are_kept_and_those_of_another_architecture_refused(tmp_path: Pa
 def test_a_weights_file_does_not_get_a_file_executed_that_nobody_asked_for(tmp_path: Path) -> None:
     name = written(tmp_path, f"open({str(tmp_path / 'executed')!r}, 'w').close()\n" + MLP)
     write_pretrained(Pretrained(name, "digits", 10, 0, 0.5, {}, "0" * 12), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"they belong to \S*net\.py:mlp, which was not asked for and is not executed"):
+    with pytest.raises(WeightsError, match=r"belongs to \S*net\.py:mlp, which was not asked for and is not executed"):
         read_pretrained(tmp_path / "w.pt")
     assert not (tmp_path / "executed").exists()
 

@@ -81,7 +81,7 @@ def read_board(state: Path) -> Board:
         told = dict(json.loads(path.read_text(encoding="utf-8")))
         truth, faults = _known(Truth, told.pop("truth", {})), _known(Faults, told.pop("faults", {}))
         return Board(**_known(Board, told, {"truth": truth, "faults": faults}).__dict__)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BoardError(f"{path} describes no simulated board: {' '.join(str(error).split())}") from error
 
 
@@ -116,7 +116,7 @@ class Fpga:
         """As it was left; as if switched on just now where nothing was left."""
         try:
             return cls(**json.loads((state / "fpga.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):  # half of it: the power was lost
+        except (FileNotFoundError, ValueError, TypeError, RecursionError):  # half of it: the power was lost
             return cls()
 
     def write(self, state: Path) -> None:

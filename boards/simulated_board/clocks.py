@@ -6,6 +6,7 @@ boot loader leaves them, and what a program sets is what the design runs at.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -55,13 +56,22 @@ class Clocks:
         self._ratio = 1.0
 
     def load(self, hwh: Path) -> None:
-        """A design is loaded: its clocking wizard makes its clock of the processor's."""
-        for module in ElementTree.parse(hwh).getroot().iter("MODULE"):
-            if module.get("INSTANCE") == "clk_wiz_0":
-                told = {p.get("NAME"): p.get("VALUE") for p in module.iter("PARAMETER")}
-                self._ratio = float(told["CLKOUT1_OUT_FREQ"] or 0) / float(told["PRIM_IN_FREQ"] or 0)
-                return
+        """A design is loaded: its clocking wizard makes its clock of the processor's.
+
+        Raises:
+            RuntimeError: the file does not say how.
+        """
         self._ratio = 1.0
+        try:
+            for module in ElementTree.parse(hwh).getroot().iter("MODULE"):
+                if module.get("INSTANCE") == "clk_wiz_0":
+                    told = {p.get("NAME"): p.get("VALUE") for p in module.iter("PARAMETER")}
+                    self._ratio = float(told["CLKOUT1_OUT_FREQ"] or 0) / float(told["PRIM_IN_FREQ"] or 0)
+                    break
+            if not 0 < self._ratio < math.inf:
+                raise ValueError(f"the clocking wizard makes {self._ratio} of its clock")
+        except (OSError, ValueError, KeyError, ZeroDivisionError, LookupError, ElementTree.ParseError) as error:
+            raise RuntimeError(f"{hwh} does not say what its clock is ({error}); copy the package again, whole") from error
 
     def design_mhz(self) -> float:
         """The clock that the design runs at now."""

@@ -100,9 +100,10 @@ class Facts:
     def array(self, name: str, n_axes: int | None, kinds: str = "iu") -> Array:
         """An array of so many axes, if that is said: int64, or float32 where `kinds` has an f."""
         there = self.arrays or {}
-        if self.raw.get(name) not in there:
-            raise ValueError(f"{self.where} has {name} {self.raw.get(name)!r}; arrays are {', '.join(sorted(there)) or 'none'}")
-        found = there[self.raw[name]]
+        told = self.raw.get(name)
+        if not isinstance(told, str) or told not in there:
+            raise ValueError(f"{self.where} has {name} {told!r}; arrays are {', '.join(sorted(there)) or 'none'}")
+        found = there[told]
         if found.dtype.kind not in kinds or (n_axes is not None and found.ndim != n_axes) or not found.size:
             raise ValueError(f"{self.where} has {name} of type {found.dtype} and shape {found.shape}")
         return found.astype(np.float32 if found.dtype.kind == "f" else np.int64)

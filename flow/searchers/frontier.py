@@ -41,7 +41,8 @@ class Frontier:
         self._new = 0
         self.n_lessons = 0
 
-    def _features_of(self, vectors: NDArray[np.integer]) -> Floats:
+    def features(self, vectors: NDArray[np.integer]) -> Floats:
+        """Of policies (n, d), (n, 2 layers): bits of weights times bits of inputs, and bits of weights, weighted by size."""
         bits = np.concatenate([vectors, np.full((len(vectors), 1), MAX_BITS)], axis=1).astype(float)
         weights = bits[:, self._weights_at]
         features: Floats = np.concatenate([weights * bits[:, self._reads_at], weights], axis=1) * self._shares
@@ -55,7 +56,7 @@ class Frontier:
 
     def take_in(self, vector: Vector, found: bool) -> None:
         """Learn of a policy whether it is feasible."""
-        self._features = np.concatenate([self._features, self._features_of(np.array([vector]))])[-MOST_LABELS:]
+        self._features = np.concatenate([self._features, self.features(np.array([vector]))])[-MOST_LABELS:]
         self._labels = np.append(self._labels, 1.0 if found else -1.0)[-MOST_LABELS:]
         self._new += 1
         if self._new >= RELEARN_AFTER:
@@ -63,7 +64,7 @@ class Frontier:
 
     def guess(self, vectors: NDArray[np.integer]) -> Floats:
         """The logarithm of the odds that each of some policies (n, d) is feasible, (n,)."""
-        odds: Floats = self._features_of(vectors) @ self._w[:-1] + self._w[-1]
+        odds: Floats = self.features(vectors) @ self._w[:-1] + self._w[-1]
         return odds
 
     def terms(self) -> tuple[list[tuple[int, int, float]], list[tuple[int, float]], float]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from flow.decision import Decisions
+from flow.objective import Worth
 from flow.searchers.climbing import Climber
+from flow.searchers.cost_model import CostModel
 from flow.searchers.imagination import Actor
 from flow.searchers.reward_model import RewardModel
 from flow.searchers.space import Floats, History, PolicySpace, Vector, unseen
@@ -25,11 +27,15 @@ class ModelBasedSearcher:
     and of the trials so far are improved by local search within what is feasible; and the best policy that was not met
     before is proposed. So policies are tried as often as they are likely to be the best (Thompson sampling).
 
+    Where something else than the accuracy is sought (`aim`), the model is still one of the accuracy. What it is worth is
+    worked out with the cost, which is known; a second model (`flow.searchers.cost_model`) only makes it quick.
+
     Args:
         decisions: the pass over the layers.
         seed: of everything random.
     """
 
+    N_COSTS = 100  # policies of which the cost is asked at first
     N_FIRST = 15  # trials before the model has a say: random, so that it learns of all decisions
     N_ROUNDS = 2  # steps of the actor before a proposal
     N_EPISODES = 24  # imagined, of each step
@@ -48,6 +54,8 @@ class ModelBasedSearcher:
         self._n_learned = 0
         self._climber = Climber(self._space)
         self._actor = Actor(decisions, seed)
+        self._worth: Worth | None = None
+        self._costs: CostModel | None = None
 
     def ask(self) -> BitPolicy:
         """See `Searcher.ask`; never a policy that was met before, as long as there are others."""
@@ -56,7 +64,7 @@ class ModelBasedSearcher:
             starts, vector = [self._random()], None
         else:
             self._fit()
-            function = self._model.sample(self._rng)
+            function = self._worth_of(self._model.sample(self._rng))
             starts = [*self._imagined(function), *self._promising(self.N_STARTS)]
             ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
             _, vector = max(ends, key=lambda e: e[0])
@@ -67,19 +75,38 @@ class ModelBasedSearcher:
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`."""
-        self._history.add(self._space.told(policy), reward)
+        vector = self._space.told(policy)
+        self._history.add(vector, reward)
+        if self._costs:
+            self._costs.take_in(vector)
+
+    def aim(self, worth: Worth) -> None:
+        """See `Aiming.aim`."""
+        self._worth, self._costs = worth, CostModel(self._space, worth.cost)
+        for i in range(self.N_COSTS):
+            vector = self._space.draw(self._rng)
+            self._costs.take_in(self._space.filled(vector, self._rng.permutation(self._space.n)) if i % 4 == 0 else vector)
+
+    def _worth_of(self, accuracies: Function) -> Function:
+        """What policies (n, d) are worth whose accuracies a function gives."""
+        if self._worth is None or self._costs is None:
+            return accuracies
+        rewards, costs = self._worth.rewards, self._costs
+        costs.learn()
+        return lambda bits: rewards(accuracies(bits), costs.costs(bits))
 
     def shortlist(self, n: int) -> list[BitPolicy]:
         """See `Shortlisting.shortlist`: those of which the model expects most, given all trials."""
         if len(self._history) < self.N_FIRST:
-            return [self._space.policy(v) for v in self._history.best(n)]
+            return [] if self._worth else [self._space.policy(v) for v in self._history.best(n)]
         self._model.fit(*self._told(), learn_scales=False)  # leaves no trace in what is asked next
         self._n_fitted = 0
         return [self._space.policy(v) for v in self._promising(n)]
 
     def _random(self) -> Vector:
-        """A random policy that leaves nothing to spend."""
-        return self._space.filled(self._space.draw(self._rng), self._rng.permutation(self._space.n))
+        """A random policy; where the accuracy is sought it leaves nothing to spend."""
+        vector = self._space.draw(self._rng)
+        return vector if self._worth else self._space.filled(vector, self._rng.permutation(self._space.n))
 
     def _imagined(self, function: Function) -> list[Vector]:
         """Where local search begins beside the trials."""
@@ -88,7 +115,10 @@ class ModelBasedSearcher:
     def _promising(self, n: int) -> list[Vector]:
         """The trials that the model expects most of, the best first."""
         vectors = list(dict.fromkeys(self._history.vectors))
-        order = np.argsort(-self._model.mean(vectors), kind="stable")
+        worth = self._model.mean(vectors)
+        if self._worth and self._costs:
+            worth = self._worth.rewards(worth, self._costs.exact(vectors))
+        order = np.argsort(-worth, kind="stable")
         return [vectors[i] for i in order[:n]]
 
     def _fit(self) -> None:

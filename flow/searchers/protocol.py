@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from flow.objective import Worth
 from models.policy import BitPolicy
 
 
@@ -31,4 +32,13 @@ class Shortlisting(Protocol):
 
     def shortlist(self, n: int) -> list[BitPolicy]:
         """At most `n` of the policies told, the best first, noise in their rewards allowed for."""
+        ...
+
+
+@runtime_checkable
+class Aiming(Protocol):
+    """A searcher that learns of accuracies where something else is sought, and works out by itself what they are worth."""
+
+    def aim(self, worth: Worth) -> None:
+        """Say what is sought, before the first `ask`; from then on `tell` is given accuracies instead of rewards."""
         ...

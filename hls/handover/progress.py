@@ -50,7 +50,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WrongPackageError(f"{path} cannot be read ({error}); copy the directory it belongs to again, whole") from error
     if not isinstance(found, dict):
         raise WrongPackageError(f"{path} holds no JSON object; copy the directory it belongs to again, whole")

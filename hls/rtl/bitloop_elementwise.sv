@@ -41,8 +41,9 @@ module bitloop_elementwise #(
 	if(CONSTANTS != 0)  initial  $readmemh(FILE, constants);
 	int  channel = 0;
 
-	wire  go = ap_rst_n && in0_V_TVALID && (CONSTANTS != 0 || in1_V_TVALID) && (!out0_V_TVALID || out0_V_TREADY);
-	assign  in0_V_TREADY = go;
+	wire  room = ap_rst_n && (!out0_V_TVALID || out0_V_TREADY);
+	wire  go = room && in0_V_TVALID && (CONSTANTS != 0 || in1_V_TVALID);
+	assign  in0_V_TREADY = CONSTANTS != 0? room : go;
 	assign  in1_V_TREADY = go && CONSTANTS == 0;
 
 	always_ff @(posedge ap_clk) begin

@@ -39,7 +39,7 @@ module bitloop_matrix #(
 	localparam int  SF = MW / SIMD;
 	localparam int  NF = MH / PE;
 
-	byte signed  weights[NF * SF * PE * SIMD];
+	shortint  weights[NF * SF * PE * SIMD];
 	initial  $readmemh(WEIGHTS, weights);
 	int  thresholds[STEPS == 0? 1 : MH * STEPS];
 	if(STEPS != 0)  initial  $readmemh(THRESHOLDS, thresholds);

@@ -23,6 +23,7 @@ struct Counts {
 	bool valid, ready;
 };
 std::map<int, Counts> streams;
+std::map<int, std::pair<int64_t, int64_t>> nodes;  // cycles stalled, starved
 std::map<int, int> depths, filled;
 std::vector<FILE*> records;
 std::string record_folder;
@@ -61,6 +62,7 @@ extern "C" void bitloop_fifo_filled(int id, int most) { filled[id] = most; }
 extern "C" void bitloop_stream(int id, long long words, long long stalled, long long starved, unsigned char valid, unsigned char ready) {
 	streams[id] = {words, stalled, starved, valid != 0, ready != 0};
 }
+extern "C" void bitloop_node(int id, long long stalled, long long starved) { nodes[id] = {stalled, starved}; }
 extern "C" void bitloop_word(int id, const char* word) {
 	if(records.size() <= static_cast<size_t>(id))  records.resize(id + 1);
 	if(!records[id])  records[id] = fopen((record_folder + "/" + std::to_string(id)).c_str(), "w");
@@ -140,7 +142,8 @@ int main(int argc, char** argv) {
 
 	top->ap_clk = 0;
 	top->ap_rst_n = 0;
-	top->counting = top->recording = top->in_valid = top->out_ready = 0;
+	top->counting = top->in_valid = top->out_ready = 0;
+	top->recording = !record_folder.empty();  // borders of padding come as soon as the reset ends
 	for(int i = 0; i < 20; i++) {  // FINN's DSP units want 100 ns before they take anything
 		edge(true);
 		edge(false);
@@ -150,14 +153,14 @@ int main(int argc, char** argv) {
 	Random random{number("seed") * 2 + 88172645463325253ull};
 	std::vector<uint64_t> in_first(frames), in_last(frames), out_first(frames), out_last(frames);
 	uint64_t cycle = 0, idle = 0, read = 0, told = 0, surplus = 0, counted = 0;
+	const uint64_t offered = options["refill"] == "1"? UINT64_MAX : frames * in_words;
 	const char* end = "done";
 	bool held = false;
-	top->recording = !record_folder.empty();
 	while(told < frames * out_words) {
 		if(!held) {
 			bool due = !pace || cycle * in_words >= read * pace;
-			top->in_valid = read < frames * in_words && due && !random.below(gaps);
-			if(top->in_valid)  memcpy(&top->in_data, &in[read * IN], IN * 4);
+			top->in_valid = read < offered && due && !random.below(gaps);
+			if(top->in_valid)  memcpy(&top->in_data, &in[read % (frames * in_words) * IN], IN * 4);
 		}
 		top->out_ready = !random.below(pressure);
 		// of several frames the interval before the last one is counted, of one everything
@@ -167,8 +170,10 @@ int main(int argc, char** argv) {
 		const bool takes = top->in_valid && top->in_ready, tells = top->out_valid && top->out_ready;
 		held = top->in_valid && !takes;
 		if(takes) {
-			if(read % in_words == 0)  in_first[read / in_words] = cycle;
-			in_last[read / in_words] = cycle;
+			if(read < frames * in_words) {
+				if(read % in_words == 0)  in_first[read / in_words] = cycle;
+				in_last[read / in_words] = cycle;
+			}
 			read++;
 		}
 		if(tells) {
@@ -195,7 +200,7 @@ int main(int argc, char** argv) {
 		}
 	}
 	top->counting = top->recording = 0;
-	if(!strcmp(end, "done")) {  // nothing more may come
+	if(!strcmp(end, "done") && offered == frames * in_words) {  // nothing more may come
 		top->in_valid = 0;
 		top->out_ready = 1;
 		for(int i = 0; i < 200; i++) {
@@ -205,8 +210,8 @@ int main(int argc, char** argv) {
 			edge(false);
 		}
 	}
-	else {  // the state in which everything waits: what the host wants, and what it would give
-		top->in_valid = read < frames * in_words;
+	else if(strcmp(end, "done")) {  // the state in which everything waits: what the host wants, and what it would give
+		top->in_valid = read < offered;
 		top->out_ready = 1;
 		top->eval();
 	}
@@ -234,6 +239,12 @@ int main(int argc, char** argv) {
 	const char* comma = "";
 	for(const auto& [id, s] : streams) {
 		fprintf(report, "%s[%d, %" PRId64 ", %" PRId64 ", %" PRId64 ", %d, %d]", comma, id, s.words, s.stalled, s.starved, s.valid, s.ready);
+		comma = ", ";
+	}
+	fprintf(report, "],\n\"nodes\": [");
+	comma = "";
+	for(const auto& [id, s] : nodes) {
+		fprintf(report, "%s[%d, %" PRId64 ", %" PRId64 "]", comma, id, s.first, s.second);
 		comma = ", ";
 	}
 	fprintf(report, "],\n\"filled\": [");

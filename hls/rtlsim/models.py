@@ -16,7 +16,7 @@ from hls.rtlsim.library import OWN
 from hls.rtlsim.netlist import Instance
 from hls.rtlsim.words import bits_of, is_signed
 
-_SUM_BITS = 32  # the modules' sums are Verilog's int
+_SUM_BITS, _WEIGHT_BITS = 32, 16  # the modules' sums are Verilog's int, their weights its shortint
 _OUTSIDE = ("external", "external_mem", "dynamic")
 
 
@@ -114,12 +114,12 @@ def _depthwise(node: HlsNode) -> Instance:
 def _unit(node: HlsNode, sizes: Mapping[str, Any], weights: NDArray[np.int64]) -> Instance:
     reads, held, hands_on = (str(node.get(name)) for name in ("inputDataType", "weightDataType", "outputDataType"))
     summed = hands_on if node.get("noActivation") else str(node.get("accDataType"))
-    if bits_of(summed) > _SUM_BITS or bits_of(reads) > _SUM_BITS or bits_of(held) > 8:
+    if bits_of(summed) > _SUM_BITS or bits_of(reads) > _SUM_BITS or bits_of(held) >= _WEIGHT_BITS:
         raise node.refuse(f"multiplies {reads} with {held} to {summed}")
     counts = bool(node.get("binaryXnorMode")) or (reads, held) == ("BIPOLAR", "BIPOLAR")
     parameters = {
         **sizes, **node.bits("IN", reads), "COUNTS": counts, "SUM_BITS": bits_of(summed), "SUM_SIGNED": is_signed(summed),
-        "OUT_BITS": bits_of(hands_on), "WEIGHTS": node.write("weights", weights, 8),
+        "OUT_BITS": bits_of(hands_on), "WEIGHTS": node.write("weights", weights, _WEIGHT_BITS),
     }  # fmt: skip
     if not node.get("noActivation"):
         table = np.ceil(node.constants[2].astype(np.float64))

@@ -54,6 +54,11 @@ class Instance:
     cycles: int = 0
 
     @property
+    def waits_for_words(self) -> bool:
+        """Whether it is ready only where a word is there, as AXI allows: FINN's sliding windows, sums of two streams."""
+        return self.kind == "ConvolutionInputGenerator_rtl" or (len(self.reads) > 1 and self.kind.startswith("Elementwise"))
+
+    @property
     def out_streams(self) -> tuple[str, ...]:
         """What it writes."""
         return tuple(name for names in self.writes.values() for name in ((names,) if isinstance(names, str) else names))
@@ -102,6 +107,11 @@ class Netlist:
     fifos: tuple[Fifo, ...] = ()
     adjustable: bool = True
     plumbing: frozenset[str] = frozenset()
+
+    @property
+    def nodes(self) -> tuple[Instance, ...]:
+        """Those that compute: without plumbing, in the order of the graph."""
+        return tuple(instance for instance in self.instances if instance.node not in self.plumbing)
 
     @property
     def longest_cycles(self) -> int:

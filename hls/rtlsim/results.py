@@ -33,8 +33,8 @@ class NodeActivity:
 
     Attributes:
         node: FINN's name.
-        stalled: a result waited for its reader.
-        starved: no result waited, and the node was ready for a word that was not there.
+        stalled: nothing moved, and a result waited for its reader.
+        starved: nothing moved, no result waited, and the node lacked a word.
         busy: the rest: it read, wrote or computed.
         cycles: a frame's, by FINN.
     """
@@ -89,5 +89,5 @@ class Simulated:
 
     @property
     def bottleneck(self) -> NodeActivity:
-        """The node that was busy longest."""
-        return max(self.nodes, key=lambda node: node.busy)
+        """The node that was busy longest; of equal ones the last, behind which all others starve."""
+        return max(reversed(self.nodes), key=lambda node: node.busy)

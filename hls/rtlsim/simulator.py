@@ -34,12 +34,15 @@ class Feed:
         back_pressure: share of the cycles in which no answer is taken, drawn.
         seed: of what is drawn.
         pace_cycles: a frame's, which the words of a frame are spread over; 0 for as fast as they are taken.
+        refill: after the last frame come the first ones again until the last answer is there, so that its interval is one of
+            a full pipeline; without it nothing comes, and nothing more may come out.
     """
 
     gaps: float = 0.0
     back_pressure: float = 0.0
     seed: int = 0
     pace_cycles: int = 0
+    refill: bool = True
 
 
 class Simulator:
@@ -71,7 +74,7 @@ class Simulator:
             depths: words of FIFOs by their names, of an adjustable netlist; others are as deep as the netlist says.
             idle_limit: cycles without a word on any stream after which it is a deadlock; twice the slowest node's without it.
             timeout_s: the most that it may take.
-            records: a folder for every word of every stream: `words_of` reads them.
+            records: a folder for every word of every stream: `words_of` reads them; `feed` then does not refill.
             vcd: file of the waveform, of a simulator that was compiled for it.
 
         Raises:
@@ -91,6 +94,7 @@ class Simulator:
                 "in": folder / "in", "out": folder / "out", "report": folder / "report", "frames": len(frames),
                 "in_words": reads.words, "out_words": hands_on.words, "gaps": feed.gaps, "back_pressure": feed.back_pressure,
                 "seed": feed.seed, "pace": feed.pace_cycles, "idle_limit": limit, "most_cycles": 0,
+                "refill": int(feed.refill and not records),
             }  # fmt: skip
             if records:
                 records.mkdir(parents=True, exist_ok=True)
@@ -155,23 +159,20 @@ class Simulator:
         ends = report["out_last"]
         intervals = tuple(b - a for a, b in pairwise(ends))
         filled = dict(map(tuple, report["filled"]))
+        nodes = {i: (stalled, starved) for i, stalled, starved in report["nodes"]}
         fifos = tuple(
             FifoUse(f.node, f.behind, filled[i], held[f.node]) for i, f in enumerate(net.fifos) if i in filled
         )  # fmt: skip
         return Simulated(
             answers, ends[-1] + 1, intervals[-1] if intervals else None, intervals, ends[0] - report["in_first"][0] + 1,
-            streams, self._activity(streams, max(1, report["counted"])), fifos, duration_s,
+            streams, self._activity(nodes, max(1, report["counted"])), fifos, duration_s,
         )  # fmt: skip
 
-    def _activity(self, streams: Mapping[str, StreamActivity], counted: int) -> tuple[NodeActivity, ...]:
+    def _activity(self, raw: Mapping[int, tuple[int, int]], counted: int) -> tuple[NodeActivity, ...]:
         found = []
-        for instance in self.netlist.instances:
-            if instance.node in self.netlist.plumbing:
-                continue
-            stalled = max(streams[name].stalled for name in instance.out_streams) / counted
-            starved = max(streams[name].starved for name in instance.reads.values()) / counted
-            starved = min(starved, 1 - stalled)
-            found.append(NodeActivity(instance.node, 1 - stalled - starved, stalled, starved, instance.cycles))
+        for i, node in enumerate(self.netlist.nodes):
+            stalled, starved = (cycles / counted for cycles in raw[i])
+            found.append(NodeActivity(node.node, 1 - stalled - starved, stalled, starved, node.cycles))
         return tuple(found)
 
     def _tell_deadlock(self, report: dict[str, Any], streams: Mapping[str, StreamActivity], n_frames: int) -> None:

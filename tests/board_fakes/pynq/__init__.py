@@ -2,9 +2,12 @@
 
 The table is an .npz file, named by FAKE_ACCELERATOR: `inputs` and `outputs`, packed, a row a frame. With FAKE_HANGS in the
 environment the accelerator never finishes calls of that many frames or more. FAKE_RAILS are rails and what they measure, in W,
-as JSON; FAKE_NO_DEVICE and FAKE_NO_ROOT are what they say, and with FAKE_LOADS_ONCE a second bitfile is not taken.
+as JSON; FAKE_NO_DEVICE and FAKE_NO_ROOT are what they say, and with FAKE_LOADS_ONCE a second bitfile is not taken. With
+FAKE_PRINTS C code prints something. FAKE_LOADED is a file that is told of what is loaded, FAKE_HANGS_FILE one that is there
+once the accelerator hangs.
 """
 
+import ctypes
 import json
 import os
 from pathlib import Path
@@ -24,6 +27,12 @@ class Buffer(np.ndarray):
 
     def invalidate(self):
         self[...] = MEMORY[self.device_address]["device"]
+
+
+def _tell(name, line):
+    if name in os.environ:
+        with Path(os.environ[name]).open("a") as file:
+            file.write(line + "\n")
 
 
 def allocate(shape, dtype, cacheable, target):
@@ -83,12 +92,18 @@ class Overlay:
         if "FAKE_NO_ROOT" in os.environ:
             raise OSError("Root permissions required.")
         print("pynq prints this on standard output")
+        if "FAKE_PRINTS" in os.environ:
+            ctypes.CDLL(None).printf(b"and C code this, into a buffer of its own\n")
+        _tell("FAKE_LOADED", "loaded")
         with np.load(os.environ["FAKE_ACCELERATOR"]) as table:
             self.answer = {bytes(i.tobytes()): o for i, o in zip(table["inputs"], table["outputs"], strict=True)}
             self.silence = np.zeros_like(table["outputs"][0])
         self.device = device
         self.idma0, self.odma0 = Engine(self._run), Engine(lambda: None)
         self.ip_dict = {"idma0": {}, "odma0": {}}
+
+    def download(self):
+        _tell("FAKE_LOADED", "loaded again")
 
     def _run(self):
         frames = MEMORY[self.idma0.registers[0x10]]["device"]
@@ -97,7 +112,10 @@ class Overlay:
         for i in range(n):
             out[i] = self.answer.get(frames[i].tobytes(), self.silence)
         self.idma0.registers[0x00] = 0x6
-        self.odma0.registers[0x00] = 0x4 if n >= int(os.environ.get("FAKE_HANGS", 1 << 30)) else 0x6
+        hangs = n >= int(os.environ.get("FAKE_HANGS", 1 << 30))
+        self.odma0.registers[0x00] = 0x4 if hangs else 0x6
+        if hangs:
+            _tell("FAKE_HANGS_FILE", "hangs")
 
 
 class Bitstream:

@@ -1,0 +1,116 @@
+"""Does successive halving of the retraining find better policies in the same time? TFC on MNIST, for a PYNQ-Z2.
+
+    python -W ignore -m benchmarks.bench_halving --seeds 5       (a quarter of an hour on one core; goes on where it stopped)
+
+For every seed a search of so many whole trials says how much CPU time there is. Searches with halving, and with a reward
+that is free of training, have as much. Each ends as `make search` does, with finalists retrained with other seeds on top of
+that time; what is compared is the answer, retrained on four times the images with three seeds that no search has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.kept import add_line, read_lines
+from flow.config import SearchSettings
+from flow.constraint import reach_under
+from flow.decision import Decisions
+from flow.evaluator import RETRAINING, Evaluator
+from flow.finalists import confirm
+from flow.pipeline import find_splits, find_weights
+from flow.searchers import make_searcher
+from flow.store import TrialStore
+from flow.study import run_trials
+from flow.trial import Trial
+from models.device import prepare_process
+from models.registry import get_model
+
+KEPT = Path(__file__).with_name("measured") / "halving.jsonl"
+WAYS: dict[str, dict[str, object]] = {"whole": {}, "halving": {"halving": True}, "free of training": {"retrain_images": 0}}
+MODEL, MIN_FPS = "tfc", 1_000_000.0
+N_TRIALS, MOST_TRIALS = 30, 400
+TRUTH_IMAGES, TRUTH_SEEDS = 4 * RETRAINING.n_images, (101, 102, 103)
+
+
+class Quiet:
+    """Is told how things get on, and says nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
+        """Nothing."""
+
+
+def measure(way: str, seed: int, budget_s: float | None) -> dict[str, Any]:
+    """One search until its CPU time is up, or of `N_TRIALS` trials where there is no limit on it."""
+    settings = SearchSettings.model_validate({"model": MODEL, "seed": seed, "min_fps": MIN_FPS, **WAYS[way]})
+    model = get_model(MODEL)
+    splits = find_splits(model, "mnist", settings.data_dir, Quiet()).for_search()
+    weights = find_weights(model, splits, None, 0)
+    assert weights is not None
+    evaluator = Evaluator(weights, splits, settings.constraint, settings.retrain_images, seed, halving=settings.halving)
+    decisions = Decisions(evaluator.specs, reach_under(settings.constraint, evaluator.tables))
+    decisions.feasible(())
+    searcher = make_searcher(settings.searcher, decisions, seed)
+    with TemporaryDirectory(prefix="bitloop-halving-") as folder:
+        store, begun = TrialStore(Path(folder) / "trials.db", "s"), time.process_time()
+        trials: list[Trial] = []
+
+        def on_trial(so_far: list[Trial]) -> None:
+            trials[:] = so_far
+            if budget_s is not None and time.process_time() - begun >= budget_s:
+                raise TimeoutError
+
+        with contextlib.suppress(TimeoutError):
+            run_trials(searcher, evaluator, store, N_TRIALS if budget_s is None else MOST_TRIALS, on_trial)
+        cpu_s = time.process_time() - begun
+        answer = confirm(trials, searcher, evaluator, store, settings.finalists, Quiet())[0].trial
+        again_s = time.process_time() - begun - cpu_s
+    accuracies = [evaluator.accuracy_again(answer.policy, TRUTH_IMAGES, s) for s in TRUTH_SEEDS]
+    return {
+        "way": way, "seed": seed, "cpu_s": round(cpu_s, 1), "finalists_cpu_s": round(again_s, 1), "trials": len(trials),
+        "whole": sum(t.stopped_at is None for t in trials), "policy": json.loads(answer.policy.to_json()),
+        "accuracy": round(fmean(accuracies), 5),
+    }  # fmt: skip
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """A table in Markdown."""
+    lines = ["| reward | seeds | CPU s | trials | of these whole | answer, % |", "|---|---|---|---|---|---|"]
+    for way in WAYS:
+        runs = [r for r in rows if r["way"] == way]
+        if len(runs) > 1:
+            means = (fmean(r[k] for r in runs) for k in ("cpu_s", "trials", "whole"))
+            accuracies = [100 * r["accuracy"] for r in runs]
+            cells = [way, str(len(runs)), *(f"{m:.0f}" for m in means), f"{fmean(accuracies):.2f} ± {stdev(accuracies):.2f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what the file does not hold yet, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    prepare_process(1)
+    rows = read_lines(KEPT)
+    for seed in range(arguments.seeds):
+        for way in WAYS:
+            if not any((r["way"], r["seed"]) == (way, seed) for r in rows):
+                budget = next((r["cpu_s"] for r in rows if (r["way"], r["seed"]) == ("whole", seed)), None)
+                rows.append(measure(way, seed, budget))
+                add_line(KEPT, rows[-1])
+                print(rows[-1], flush=True)
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
