@@ -40,7 +40,7 @@ ON_BOARD = --host "$(HOST)" $(call flag,BATCH_SIZES,batch-sizes) $(call flag,REP
 BOARD_OF_RUN = $(and $(filter command,$(origin BOARD)),$(or $(RUN),$(POLICY)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor simulated-board search estimate retrain verify bitstream sim measure calibrate loop report dashboard graph board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy bench-search bench-sim lint format type arch check clean
+.PHONY: help setup doctor simulated-board search estimate retrain replay verify bitstream sim measure calibrate loop report dashboard graph board-check pretrain test test-slow bench-estimate bench-folding bench-train bench-proxy bench-accuracy bench-search bench-sim lint format type arch check clean
 
 help: ## print the targets
 	@echo "bitloop: the bits of every layer, found for an FPGA board"
@@ -65,7 +65,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
-	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT)
+	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
@@ -74,6 +74,10 @@ estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json,
 retrain: $(STAMP) ## retrain the best policy of RUN to convergence (EPOCHS, PATIENCE)
 	@$(BIN)/bitloop retrain --run $(RUN_DIR) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) \
 		$(call flag,DATA_DIR,data-dir) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
+
+replay: $(STAMP) ## evaluate a trial of RUN once more (TRIAL=number) and hold it against what was kept
+	@$(BIN)/bitloop replay --run $(RUN_DIR) --trial $(TRIAL) $(call flag,DATA_DIR,data-dir) $(call flag,THREADS,threads) \
+		$(call flag,DEVICE,device)
 
 verify: $(STAMP) ## QONNX file, streamlined graph and hardware layers of RUN against the trained network, bit for bit
 	@$(BIN)/bitloop verify --run $(RUN_DIR) $(call flag,IMAGES,images)

@@ -29,6 +29,7 @@ from flow.searchers import make_searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
+from flow.workers import InProcess
 from models.device import prepare_process
 from models.registry import get_model
 
@@ -70,7 +71,9 @@ def measure(way: str, seed: int, budget_s: float | None) -> dict[str, Any]:
                 raise TimeoutError
 
         with contextlib.suppress(TimeoutError):
-            run_trials(searcher, evaluator, store, N_TRIALS if budget_s is None else MOST_TRIALS, on_trial)
+            run_trials(
+                searcher, evaluator, InProcess(evaluator), store, N_TRIALS if budget_s is None else MOST_TRIALS, on_trial
+            )
         cpu_s = time.process_time() - begun
         answer = confirm(trials, searcher, evaluator, store, settings.finalists, Quiet())[0].trial
         again_s = time.process_time() - begun - cpu_s

@@ -79,6 +79,10 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     calibration: Calibration = "auto",
+    workers: Annotated[int | None, typer.Option(help="processes that evaluate trials side by side, on Ray")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster, host:port or auto; this machine unless given")
+    ] = None,
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
     from flow.pipeline import search as run_search
@@ -88,7 +92,7 @@ def search(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
         device=device, top_k=top_k, calibration=calibration, objective=objective, min_accuracy=min_accuracy, halving=halving,
-        finalists=finalists,
+        finalists=finalists, workers=workers, ray_address=ray_address,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         found = run_search(settings, listener)
@@ -195,6 +199,28 @@ def retrain(
             f"best epoch {ended.best_epoch} of {ended.n_epochs}: {scores['final_search']:.2%} on the search split, "
             f"{scores['final_test']:.2%} on the test split; {run / 'policy.json'} is up to date"
         )
+
+
+@app.command()
+def replay(
+    run: Run,
+    trial: Annotated[int, typer.Option(min=0, help="its number")],
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Evaluate a trial of a run once more and hold the result against what was kept; exit code 1 where they differ."""
+    from flow.progress import ConsoleListener
+    from flow.replay import replay as run_replay
+
+    with ConsoleListener(Console(), between=ctrl_c.check) as listener:
+        found = run_replay(run, trial, settings_of(data_dir=data_dir, threads=threads, device=device), listener)
+        for name, (then, now) in found.changed.items():
+            listener.note(f"{name} was {then}, it is {now} now")
+        for line in found.differences or [f"trial {trial} gives the same: {found.kept.accuracy:.2%}, accelerator included"]:
+            listener.note(line)
+    if found.differences:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -49,6 +49,11 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def keep_ray_quiet() -> None:
+    """Have Ray report nothing to its makers, which it does unless told otherwise by the environment; before it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
 class SearchSettings(BaseModel):
     """What a search is asked to do.
 
@@ -71,6 +76,8 @@ class SearchSettings(BaseModel):
         final_images: images of the final retraining; 1 or more. At most fifteen epochs are done.
         threads: for training; None for the processors at hand.
         device: for training: auto (the GPU where there is one), cpu, cuda or cuda:<number>.
+        workers: processes that evaluate trials side by side (`flow.ray_workers`); 1 for this one alone.
+        ray_address: of a Ray cluster that they run on, as Ray takes it; None for this machine.
         calibration: auto for the board's own where there is one (`flow.calibration`), none, or a path.
     """
 
@@ -96,6 +103,8 @@ class SearchSettings(BaseModel):
     threads: int | None = None
     device: str = "auto"
     calibration: str = "auto"
+    workers: int = 1
+    ray_address: str | None = None
 
     def check(self) -> None:
         """Look at every name and range before anything is loaded.
@@ -122,11 +131,17 @@ class SearchSettings(BaseModel):
             raise SettingsError(f"RETRAIN_IMAGES is {self.retrain_images}; a whole number of 0 or more is wanted")
         if self.halving and not self.retrain_images:
             raise SettingsError("HALVING=1 stops retraining early, and RETRAIN_IMAGES=0 has none; leave one of them out")
+        if self.halving and self.workers > 1:
+            raise SettingsError(
+                f"HALVING=1 stops a trial by what all before it had, which WORKERS={self.workers} do not know of each other; "
+                "leave one of them out"
+            )
         for name, value in (
             ("TRIALS", self.n_trials),
             ("FINALISTS", self.finalists),
             ("FINAL_IMAGES", self.final_images),
             ("THREADS", self.n_threads),
+            ("WORKERS", self.workers),
         ):
             if value < 1:
                 raise SettingsError(f"{name} is {value}; a whole number of 1 or more is wanted")

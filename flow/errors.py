@@ -23,7 +23,8 @@ BITLOOP_ERRORS, a tuple for `except`
     ├── ConstraintError
     ├── RunDirectoryError
     ├── MissingExtraError
-    └── StoreError
+    ├── StoreError
+    └── WorkersError
 """
 
 from __future__ import annotations
@@ -99,6 +100,10 @@ class MissingExtraError(FlowError):
     """A package that one of bitloop's extras brings is not installed."""
 
 
+class WorkersError(FlowError):
+    """Workers cannot be had, or cannot begin."""
+
+
 class StoreError(FlowError):
     """The store of trials cannot be read or written."""
 
@@ -154,4 +159,5 @@ __all__ = [
     "UnsupportedNodeError",
     "VerificationError",
     "WeightsError",
+    "WorkersError",
 ]

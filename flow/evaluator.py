@@ -141,6 +141,10 @@ class Evaluator:
         """Write a quantized network as QONNX."""
         write_qonnx(network, self._info.input_shape, path)
 
+    def estimate(self, policy: BitPolicy) -> Estimate:
+        """The accelerator for a policy, before anything is retrained."""
+        return self.estimator.estimate(policy, self.constraint.limits)
+
     def score(self, policy: BitPolicy, whole: bool = False) -> Score:
         """Retrain a policy briefly and score it on the search split; what was asked before is remembered.
 
@@ -156,7 +160,7 @@ class Evaluator:
         return self._scores[policy]
 
     def _scored(self, policy: BitPolicy, whole: bool) -> Score:
-        estimate = self.estimator.estimate(policy, self.constraint.limits)
+        estimate = self.estimate(policy)
         known = self._accuracies.get(policy)
         if known is not None:
             return Score(known, estimate)
@@ -203,7 +207,7 @@ class Evaluator:
 
     def cost(self, policy: BitPolicy) -> float:
         """What is to be small beside the accuracy (`flow.objective.Objective.cost`)."""
-        return self.objective.cost(self.estimator.estimate(policy, self.constraint.limits), self.constraint.limits)
+        return self.objective.cost(self.estimate(policy), self.constraint.limits)
 
     def worth(self) -> Worth:
         """What a searcher is given that learns of accuracies."""

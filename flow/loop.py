@@ -30,7 +30,7 @@ from flow.measuring import measure
 from flow.pipeline import PRETRAINED, search
 from flow.progress import Listener
 from flow.run_directory import write_json, write_text
-from flow.store import TrialStore
+from flow.store import TrialStore, study_name
 from flow.trial import Trial
 from models.files import read_json, whole_file
 from models.registry import get_model
@@ -220,7 +220,7 @@ class Loop:
 
     def _earlier(self, number: int) -> list[Trial]:
         """The trials of the rounds before."""
-        study = f"{get_model(self.settings.model).name}-{self.board.name}"
+        study = study_name(get_model(self.settings.model).name, self.settings.constraint)
         return [t for n in range(1, number) for t in TrialStore(self.path / f"round-{n}" / "trials.db", study).trials()]
 
     def _package(self, number: int, simulated: bool, n_images: int, listener: Listener) -> Package:

@@ -22,12 +22,16 @@ from flow.objective import Objective
 from flow.pareto import pareto_document
 from flow.policy_file import read_policy
 from flow.progress import Listener
+from flow.provenance import provenance
+from flow.ray_workers import workers_of
 from flow.report import Outcome, estimate_document
 from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json, write_text
+from flow.run_lock import locked
 from flow.searchers import make_searcher
-from flow.store import TrialStore
+from flow.store import TrialStore, study_name
 from flow.study import run_trials
 from flow.trial import Trial
+from flow.watch.scalars import Scalars
 from hls.calibrate import Calibration
 from models.convergence import Converged, Effort
 from models.data import SearchSplits, Splits, load_splits
@@ -142,6 +146,11 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
         Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
     """
     settings.check()
+    with locked(settings.directory, listener.note):
+        return _search(settings, listener, earlier)
+
+
+def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial]) -> Outcome:
     prepare_process(settings.n_threads)
     model = get_model(settings.model)
     constraint = settings.constraint
@@ -170,10 +179,14 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
     listener.note(f"{model.name} on {splits.dataset}: the float network has {weights.search_accuracy:.2%} on the search split")
     listener.note(f"asking FINN what {model.name} costs on a {constraint.board.title}")
     device = resolve_device(settings.device)
-    evaluator = Evaluator(
-        weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model), calibration,
-        settings.sought, settings.halving,
-    )  # fmt: skip
+
+    def make() -> Evaluator:
+        return Evaluator(
+            weights, seen, constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model), calibration,
+            settings.sought, settings.halving,
+        )  # fmt: skip
+
+    evaluator = make()
     decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables, calibration))
     if not run.identity:
         (run / OF_A_RUN).unlink(missing_ok=True)
@@ -181,19 +194,22 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
             write_text(run / OF_A_RUN, calibration.to_json())
     run.claim(identity)
     searcher = make_searcher(settings.searcher, decisions, settings.seed)
-    store = TrialStore(run / "trials.db", f"{model.name}-{constraint.board.name}")
+    store = TrialStore(run / "trials.db", study_name(model.name, constraint))
 
+    made_by = provenance(seen)
+    scalars = Scalars(run.path, constraint.board.capacity)
     data = {"classes": list(splits.classes), "preparation": splits.preparation and splits.preparation.to_dict()}
 
     def outcome(trials: list[Trial], finalists: Sequence[Finalist] = ()) -> Outcome:
         best = finalists[0].trial if finalists else max(trials, key=lambda t: settings.sought.rank(t, constraint.limits))
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
-            len(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration,
+            len(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration, made_by=made_by,
         )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
         now = outcome(trials)
+        scalars.on_trial(trials)
         _note_failure(trials[-1], listener)
         if not holds(run / "policy.json", now):
             write_json(run / "policy.json", document_of(now, settings.sought))
@@ -201,7 +217,8 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
         listener.advance("trials", len(trials), max(settings.n_trials + n_carried, len(trials)), detail)
 
     n_carried = carry_over(earlier, decisions, evaluator, store)
-    trials = run_trials(searcher, evaluator, store, settings.n_trials + n_carried, on_trial)
+    with workers_of(settings, evaluator, make, listener) as workers:
+        trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
     write_json(run / "pareto.json", pareto_document([t for t in trials if t.stopped_at is None], constraint.board))
     finalists = confirm(trials, searcher, evaluator, store, settings.finalists, listener)
     found = outcome(trials, finalists)
@@ -210,8 +227,10 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
 
 
 def _note_failure(trial: Trial, listener: Listener) -> None:
-    """Say that the retraining of a trial diverged, if so: nothing else has no correct answer at all."""
-    if trial.accuracy == 0:
+    """Say that a trial failed, or that its retraining diverged: nothing else has no correct answer at all."""
+    if trial.failure:
+        listener.note(f"trial {trial.number} failed: {trial.failure}; {trial.policy} counts as 0 and the search goes on")
+    elif trial.accuracy == 0:
         listener.note(f"trial {trial.number}: the retraining of {trial.policy} diverged; it counts as 0 and the search goes on")
 
 
@@ -295,10 +314,41 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
         RunDirectoryError: there is no such run.
         Any other of `flow.errors.BITLOOP_ERRORS`.
     """
+    if not (path / IDENTITY_FILE).is_file():
+        settings_of(path, settings)
+    with locked(path, listener.note):
+        return _retrain(path, effort, settings, listener)
+
+
+def _retrain(path: Path, effort: Effort, settings: SearchSettings, listener: Listener) -> tuple[dict[str, Any], Converged]:
+    run, settings, splits, evaluator = of_run(path, settings, listener)
+    policy = read_policy(run / "policy.json")
+    policy.check_against(evaluator.specs)
+    left, ended = retrained(run, splits, evaluator, policy, effort, "retraining", listener)
+    document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
+    document |= estimate_document(left.estimate, evaluator.constraint, policy)
+    document["accuracy"] |= {"final_search": left.search_accuracy, "final_test": left.test_accuracy}
+    document["retraining"] = {"epochs": ended.n_epochs, "best_epoch": ended.best_epoch, **asdict(effort)}
+    write_json(run / "policy.json", document)
+    checkpoint_of(run, policy).unlink(missing_ok=True)
+    return document, ended
+
+
+def of_run(path: Path, settings: SearchSettings, listener: Listener) -> tuple[RunDirectory, SearchSettings, Splits, Evaluator]:
+    """A run that has begun: its directory, its settings, its data, and what evaluated its trials.
+
+    Args:
+        path: the run's directory.
+        settings: where data is, on which device and how many threads; the rest is the run's.
+        listener: told of every step.
+
+    Raises:
+        RunDirectoryError: there is no such run, or its weights are gone.
+        Any other of `flow.errors.BITLOOP_ERRORS`.
+    """
     run, settings = settings_of(path, settings)
     settings.check()
     prepare_process(settings.n_threads)
-    policy = read_policy(run / "policy.json")
     model = get_model(settings.model)
     model.check_dataset(settings.dataset)
     splits = find_splits(model, settings.dataset, settings.data_dir, listener)
@@ -313,15 +363,7 @@ def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: List
         weights, splits.for_search(), constraint, settings.retrain_images, settings.seed, device, settings.top_k_of(model),
         calibration, settings.sought,
     )  # fmt: skip
-    policy.check_against(evaluator.specs)
-    left, ended = retrained(run, splits, evaluator, policy, effort, "retraining", listener)
-    document = json.loads((run / "policy.json").read_text(encoding="utf-8"))
-    document |= estimate_document(left.estimate, constraint, policy)
-    document["accuracy"] |= {"final_search": left.search_accuracy, "final_test": left.test_accuracy}
-    document["retraining"] = {"epochs": ended.n_epochs, "best_epoch": ended.best_epoch, **asdict(effort)}
-    write_json(run / "policy.json", document)
-    checkpoint_of(run, policy).unlink(missing_ok=True)
-    return document, ended
+    return run, settings, splits, evaluator
 
 
 def settings_of(path: Path, told: SearchSettings) -> tuple[RunDirectory, SearchSettings]:

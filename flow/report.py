@@ -37,6 +37,7 @@ class Outcome:
         uniform: the uniform policies it is compared with.
         calibration: that the estimates were corrected by.
         data: names of the classes, and how images were prepared (`models.preparation.Preparation`).
+        made_by: command, revision and more (`flow.provenance`).
     """
 
     identity: dict[str, Any]
@@ -53,6 +54,7 @@ class Outcome:
     uniform: tuple[UniformResult, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    made_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def policy_document(o: Outcome) -> dict[str, Any]:
         "final_images": o.final_images,
         "run": o.identity,
         "versions": o.versions,
+        "made_by": o.made_by,
     }
 
 

@@ -13,11 +13,18 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
+from flow.constraint import Constraint
 from flow.errors import StoreError
 from flow.trial import Trial
 from hls.types import Estimate
 from models.errors import PolicyError
 from models.policy import MAX_BITS, MIN_BITS, BitPolicy
+
+
+def study_name(model: str, constraint: Constraint) -> str:
+    """What the study of a run is called."""
+    return f"{model}-{constraint.board.name}"
+
 
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
 # The last two: Optuna reads what it keeps as JSON, which in a damaged file it is not, or is nested too deeply.
@@ -83,6 +90,8 @@ class TrialStore:
             "rungs": json.dumps(dict(trial.rungs)),
             "stopped_at": trial.stopped_at,
             "duration_s": trial.duration_s,
+            "n_told": trial.n_told,
+            "failure": trial.failure,
         }
         with self._translated():
             self._study.add_trial(
@@ -92,10 +101,10 @@ class TrialStore:
             )
 
     def trials(self) -> list[Trial]:
-        """All finished trials, in the order of evaluation."""
+        """All finished trials, in the order in which they came to their end."""
         with self._translated():
             found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        return sorted((self._read(frozen) for frozen in found), key=lambda t: t.number)
+        return [self._read(frozen) for frozen in sorted(found, key=lambda frozen: frozen.number)]
 
     def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
         """Write what a policy had when it was retrained once more, on so many images, with another seed."""
@@ -121,6 +130,8 @@ class TrialStore:
                 duration_s=float(a["duration_s"]),
                 rungs=json.loads(a.get("rungs", "{}")),
                 stopped_at=a.get("stopped_at"),
+                n_told=None if (n_told := a.get("n_told")) is None else int(n_told),
+                failure=str(a.get("failure", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PolicyError) as error:
             raise StoreError(

@@ -119,6 +119,9 @@ class SimulatedEvaluator:
         cost = self.objective.cost(score.estimate, self.constraint.limits)
         return float(self.worth().rewards(np.array([score.accuracy]), np.array([cost]))[0])
 
+    def estimate(self, policy: BitPolicy) -> Estimate:
+        return self.estimator.estimate(policy, self.constraint.limits)
+
     def remember(self, policy: BitPolicy, score: Any) -> None:
         self._scores[policy] = score
 

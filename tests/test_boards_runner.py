@@ -190,7 +190,7 @@ class RunnerContract(ABC):
     def test_a_connection_that_ends_in_a_measurement_can_be_made_again(self, board: Place, package: Package) -> None:
         board.cut()
         with pytest.raises(ConnectionLostError):
-            board.runner.measure(package, Effort(batch_sizes=(1000,), n_repeats=500))
+            board.runner.measure(package, Effort(batch_sizes=(1000,), n_repeats=20_000))  # longer than until the cut
         board.copied.clear()
         board.reconnect()
         assert board.runner.infer(package, frames(1)).shape == (1, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import re
 import shutil
@@ -84,7 +85,7 @@ def leftovers(folder: Path) -> list[str]:
     """Files that are neither results nor what a test put there."""
     known = {
         "run.json", "trials.db", "policy.json", "pareto.json", "weights.pt", "model.onnx", "golden.npz", "summary.md",
-        "pretrained.pt",
+        "pretrained.pt", ".lock", "tensorboard",
     }  # fmt: skip
     # the checkpoint of the final retraining is there until all is written
     return [p.name for p in folder.iterdir() if p.name not in known and not re.fullmatch(r"retraining-[0-9a-f]+\.pt", p.name)]
@@ -247,6 +248,56 @@ def test_a_search_and_going_on_with_it(run_dir: Path, capsys: pytest.CaptureFixt
     document = json.loads((run_dir / "policy.json").read_text())
     assert (document["n_trials"], document["final_images"]) == (3, 64)
     assert leftovers(run_dir) == []
+    assert document["made_by"].keys() == {"command", "revision", "data", "python", "machine"}
+    assert len(list((run_dir / "tensorboard").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("without_finn")
+def test_a_trial_done_again_gives_the_same_or_says_what_differs(
+    run_dir: Path, capsys: pytest.CaptureFixture[str], complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["search", *QUICK, "--trials", "2", "--run", str(run_dir)]) == 0
+    kept = TrialStore(run_dir / "trials.db", "tfc-pynq-z2").trials()[1]
+    before = {p.name: p.read_bytes() for p in run_dir.iterdir() if p.is_file()}
+    capsys.readouterr()
+    again = ["replay", "--run", str(run_dir), "--threads", "1", "--trial"]
+    assert cli.main([*again, "1"]) == 0
+    assert f"trial 1 gives the same: {kept.accuracy:.2%}, accelerator included" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in run_dir.iterdir() if p.is_file()} == before
+    assert complaint(*again, 7) == f"RUN={run_dir} has no trial 7; there is 0 to 1"
+    monkeypatch.setattr("flow.evaluator.N_CALIBRATION_IMAGES", 3)
+    assert cli.main([*again, "1"]) == 1
+    assert f"accuracy on the search split: {kept.accuracy:.4%} then, " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_finn")
+def test_a_run_that_another_process_is_at_is_refused(complaint: Complaint, run_dir: Path) -> None:
+    with (run_dir / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        text = complaint("search", *QUICK, "--trials", "1", "--run", run_dir)
+        assert text.startswith(f"RUN={run_dir} is in use by another process; wait for it")
+        (run_dir / "run.json").write_text("{}")
+        assert complaint("retrain", "--run", run_dir).startswith(f"RUN={run_dir} is in use by another process; wait for it")
+
+
+def test_halving_and_workers_do_not_go_together(complaint: Complaint) -> None:
+    assert complaint("search", "--halving", "--workers", 2).startswith("HALVING=1 stops a trial by what all before it had")
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_trials_of_one(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With FINN's own costs, as a worker makes its own evaluator; random, as that does not depend on what was told."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'bitloop[distributed]'")
+    shutil.copytree(run_dir, tmp_path / "two")
+    told = ["search", *QUICK, "--searcher", "random", "--finalists", "1", "--trials", "5", "--run"]
+    assert cli.main([*told, str(run_dir)]) == 0
+    assert cli.main([*told, str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert "2 workers on this machine, 1 threads each" in capsys.readouterr().out
+    one, two = (
+        sorted(TrialStore(path / "trials.db", "tfc-pynq-z2").trials(), key=lambda t: t.number)
+        for path in (run_dir, tmp_path / "two")
+    )
+    assert [(t.policy, t.accuracy, t.estimate) for t in one] == [(t.policy, t.accuracy, t.estimate) for t in two]
 
 
 @pytest.mark.usefixtures("without_finn")

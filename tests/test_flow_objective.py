@@ -17,6 +17,7 @@ from flow.searchers import Aiming, ModelBasedSearcher, make_searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
+from flow.workers import InProcess
 from hls.estimators import TableEstimator
 from models.policy import BitPolicy
 from tests.flow_fakes import (
@@ -140,7 +141,7 @@ def costs_of_all(goal: Goal) -> dict[BitPolicy, tuple[float, float]]:
 def search(goal: Goal, name: str, path: Path, n: int = N, seed: int = 0) -> list[Trial]:
     evaluator = SimulatedEvaluator(constraint_of(goal), Objective(goal, FLOOR))
     searcher = make_searcher(name, decisions(evaluator.constraint), seed)
-    return run_trials(searcher, evaluator, TrialStore(path, "s"), n, lambda _: None)  # type: ignore[arg-type]
+    return run_trials(searcher, evaluator, InProcess(evaluator), TrialStore(path, "s"), n, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("goal", [Goal.FPS, Goal.LATENCY])

@@ -53,11 +53,11 @@ def test_an_estimates_corrections_come_back_too(path: Path) -> None:
     assert store.trials()[0].estimate == corrected
 
 
-def test_trials_come_in_the_order_of_their_numbers(path: Path) -> None:
+def test_trials_come_in_the_order_in_which_they_were_finished(path: Path) -> None:
     store = TrialStore(path, "tfc-pynq-z2")
     for i in (2, 0, 1):
         store.add(trial(i))
-    assert [t.number for t in store.trials()] == [0, 1, 2]
+    assert [t.number for t in store.trials()] == [2, 0, 1]
 
 
 def test_optuna_opens_it_by_itself(path: Path) -> None:
@@ -85,6 +85,8 @@ def test_optuna_opens_it_by_itself(path: Path) -> None:
         "rungs": "{}",
         "stopped_at": None,
         "duration_s": 1.5,
+        "n_told": None,
+        "failure": "",
     }
     assert study.best_trial.number == 2
 

@@ -16,7 +16,7 @@ from hls.rtlsim.library import OutputQueue, readable_files
 from tests.rtl_bench import Bench, Case
 
 FRAMES = 4
-PAIRS = [(1, 5), (5, 1), (2, 8), (8, 9), (9, 8), (2, 3), (3, 2), (4, 6), (27, 8), (7, 5), (16, 24), (6, 6)]
+PAIRS = [(2, 8), (8, 9), (3, 2), (27, 8), (6, 6)]
 
 
 def case(bits_in: int, bits_out: int) -> Case:
