@@ -23,6 +23,9 @@ MAX_THREADS = 8  # more do not help networks of this size
 MAX_SEED = 2**31 - 1  # NumPy's global generator, which stable-baselines3 seeds, ends at 2**32 - 1
 
 
+_PASSWORD = "BITLOOP_BOARD_PASSWORD"
+
+
 def default_data_dir() -> Path:
     """Where data sets are looked for: $DATA_DIR, else `data` in the working directory."""
     return Path(os.environ.get("DATA_DIR") or "data")
@@ -41,12 +44,12 @@ def default_threads() -> int:
 
 def board_password() -> str | None:
     """The password for a board, of $BITLOOP_BOARD_PASSWORD; None where that is not set."""
-    return os.environ.get("BITLOOP_BOARD_PASSWORD")
+    return os.environ.get(_PASSWORD)
 
 
 def environment() -> dict[str, str]:
-    """The environment, for what looks for tools in it or starts them with it."""
-    return dict(os.environ)
+    """The environment, for what looks for tools in it or starts them with it; without the password for a board."""
+    return {name: value for name, value in os.environ.items() if name != _PASSWORD}
 
 
 def keep_ray_quiet() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flow import config
-from flow.config import MAX_SEED, SearchSettings, default_data_dir, default_threads
+from flow.config import MAX_SEED, SearchSettings, board_password, default_data_dir, default_threads, environment
 from flow.constraint import ANY_FPS
 from flow.errors import SettingsError, UnknownBoardError, UnknownDatasetError, UnknownModelError
 from models.registry import get_model
@@ -99,3 +99,11 @@ def test_threads_are_the_processors_at_hand_up_to_a_limit(monkeypatch: pytest.Mo
 def test_settings_are_not_changed_once_made() -> None:
     with pytest.raises(ValueError, match="frozen"):
         SearchSettings().seed = 1  # type: ignore[misc]
+
+
+def test_what_is_started_is_not_told_the_password_for_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITLOOP_BOARD_PASSWORD", "secret")
+    monkeypatch.setenv("XILINX_VIVADO", "/tools")
+    assert board_password() == "secret"
+    assert environment()["XILINX_VIVADO"] == "/tools"
+    assert "secret" not in environment().values()
