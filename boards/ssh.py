@@ -275,7 +275,8 @@ class SshTransport:
                 raise self._lost(title) from error
             raise BoardError(f"{title} failed with {self._host}: {' '.join(str(error).split())}") from error
         finally:
-            client.close()
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):  # says goodbye, also to who is gone
+                client.close()
 
     @contextlib.contextmanager
     def _attended(self, title: str, limit_s: float) -> Iterator[None]:

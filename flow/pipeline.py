@@ -146,6 +146,7 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
         Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
     """
     settings.check()
+    _ = settings.constraint  # a wrong one is said before there is a directory
     with locked(settings.directory, listener.note):
         return _search(settings, listener, earlier)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import re
 import shutil
 import signal
@@ -85,7 +86,7 @@ def leftovers(folder: Path) -> list[str]:
     """Files that are neither results nor what a test put there."""
     known = {
         "run.json", "trials.db", "policy.json", "pareto.json", "weights.pt", "model.onnx", "golden.npz", "summary.md",
-        "pretrained.pt", ".lock", "tensorboard",
+        "pretrained.pt", "tensorboard",
     }  # fmt: skip
     # the checkpoint of the final retraining is there until all is written
     return [p.name for p in folder.iterdir() if p.name not in known and not re.fullmatch(r"retraining-[0-9a-f]+\.pt", p.name)]
@@ -272,12 +273,15 @@ def test_a_trial_done_again_gives_the_same_or_says_what_differs(
 
 @pytest.mark.usefixtures("without_finn")
 def test_a_run_that_another_process_is_at_is_refused(complaint: Complaint, run_dir: Path) -> None:
-    with (run_dir / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        text = complaint("search", *QUICK, "--trials", "1", "--run", run_dir)
-        assert text.startswith(f"RUN={run_dir} is in use by another process; wait for it")
+    opened = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        said = f"RUN={run_dir} is in use by process {os.getpid()}; wait for it or end it, or name another RUN"
+        assert complaint("search", *QUICK, "--trials", "1", "--run", run_dir) == said
         (run_dir / "run.json").write_text("{}")
-        assert complaint("retrain", "--run", run_dir).startswith(f"RUN={run_dir} is in use by another process; wait for it")
+        assert complaint("retrain", "--run", run_dir) == said
+    finally:
+        os.close(opened)
 
 
 def test_halving_and_workers_do_not_go_together(complaint: Complaint) -> None:

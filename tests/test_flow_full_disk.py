@@ -29,6 +29,7 @@ from flow.run_directory import RunDirectory, write_json
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
+from flow.workers import InProcess
 from models.files import read_json
 from models.policy import BitPolicy
 from models.state_file import read_state, write_state
@@ -122,7 +123,8 @@ class Proposals:
 
 
 def searched(path: Path, n: int) -> list[tuple[int, BitPolicy, float]]:
-    done = run_trials(Proposals(), SimulatedEvaluator(), TrialStore(path, "tiny"), n, lambda _: None)  # type: ignore[arg-type]
+    evaluator, store = SimulatedEvaluator(), TrialStore(path, "tiny")
+    done = run_trials(Proposals(), evaluator, InProcess(evaluator), store, n, lambda _: None)  # type: ignore[arg-type]
     return [(t.number, t.policy, t.accuracy) for t in done]
 
 
@@ -266,7 +268,8 @@ def test_no_duration_is_negative_where_the_clock_is_set_back(tmp_path: Path, mon
     monkeypatch.setattr(time, "time", lambda: float(next(wall)))
     monkeypatch.setattr(time, "time_ns", lambda: next(wall) * 10**9)
     store = TrialStore(tmp_path / "trials.db", "tiny")
-    done = run_trials(Proposals(), SimulatedEvaluator(), store, 3, lambda _: None)  # type: ignore[arg-type]
+    evaluator = SimulatedEvaluator()
+    done = run_trials(Proposals(), evaluator, InProcess(evaluator), store, 3, lambda _: None)  # type: ignore[arg-type]
     assert all(0 <= trial.duration_s < 60 for trial in done)
     assert [trial.number for trial in TrialStore(store.path, "tiny").trials()] == [0, 1, 2]
 

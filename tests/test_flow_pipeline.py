@@ -206,8 +206,8 @@ def test_what_is_no_run_cannot_be_retrained(tmp_path: Path) -> None:
 
 def test_everything_is_written_and_nothing_else(whole: Whole) -> None:
     assert sorted(p.name for p in whole.folder.iterdir()) == [
-        "golden.npz", "model.onnx", "pareto.json", "policy.json", "pretrained.pt", "run.json", "summary.md", "trials.db",
-        "weights.pt",
+        "golden.npz", "model.onnx", "pareto.json", "policy.json", "pretrained.pt", "run.json", "summary.md", "tensorboard",
+        "trials.db", "weights.pt",
     ]  # fmt: skip
 
 

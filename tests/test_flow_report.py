@@ -33,7 +33,9 @@ BEST = Trial(6, POLICY, estimate_of(fps=4000.0), accuracy=0.91, reward=0.91, see
 @pytest.fixture
 def during() -> Outcome:
     versions, data = {"bitloop": "0.1.0", "torch": "2"}, {"classes": ["no", "yes"]}
-    return Outcome(IDENTITY, 50_000, versions, SPECS, CONSTRAINT, 9, BEST, BEST.estimate, 0.97, data=data)
+    return Outcome(
+        IDENTITY, 50_000, versions, SPECS, CONSTRAINT, 9, BEST, BEST.estimate, 0.97, data=data, made_by={"revision": "0123"}
+    )
 
 
 @pytest.fixture
@@ -97,6 +99,7 @@ def test_policy_json_at_the_end(finished: Outcome) -> None:
         "final_images": 50_000,
         "run": IDENTITY,
         "versions": {"bitloop": "0.1.0", "torch": "2"},
+        "made_by": {"revision": "0123"},
     }
     e = finished.estimate
     assert estimate == {

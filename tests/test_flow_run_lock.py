@@ -36,7 +36,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_process_is_refused_and_told_by_whom(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with (
-        pytest.raises(RunDirectoryError, match=rf"in use by process {holder.pid} on .+; wait for it or end it"),
+        pytest.raises(RunDirectoryError, match=rf"in use by process {holder.pid}; wait for it or end it"),
         locked(tmp_path / "run"),
     ):
         pytest.fail("both have it")
@@ -46,7 +46,8 @@ def test_a_killed_process_keeps_nobody_out(tmp_path: Path, holder: subprocess.Po
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with locked(tmp_path / "run"):
-        assert str(os.getpid()) in (tmp_path / "run" / ".lock").read_text()
+        pass
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_it_can_be_had_again_afterwards_also_after_an_error(tmp_path: Path) -> None:
