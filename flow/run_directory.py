@@ -30,6 +30,20 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def make_directory(path: Path) -> None:
+    """Make the directory of a run, if it is not there.
+
+    Raises:
+        RunDirectoryError: it is not a directory and cannot be made one.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunDirectoryError(f"RUN={path} is not a directory; name another one") from error
+    except OSError as error:
+        raise RunDirectoryError(f"RUN={path} cannot be made ({error.strerror}); see to that or name another one") from error
+
+
 class RunDirectory:
     """Files of a run: `run.json`, `trials.db`, `policy.json`, `weights.pt`, `model.onnx`, `summary.md`.
 
@@ -44,12 +58,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise RunDirectoryError(f"RUN={path} is not a directory; name another one") from error
-        except OSError as error:
-            raise RunDirectoryError(f"RUN={path} cannot be made ({error.strerror}); see to that or name another one") from error
+        make_directory(path)
         self.identity = self._read_identity()
 
     def _read_identity(self) -> dict[str, Any]:

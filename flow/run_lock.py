@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flow.errors import RunDirectoryError
+from flow.run_directory import make_directory
 
 LOCKS = Path("/proc/locks")
 # EBADF: network file systems lock files that are open for writing, which no directory is
@@ -30,12 +31,7 @@ def locked(run: Path, warn: Callable[[str], None] = lambda text: None) -> Iterat
     Raises:
         RunDirectoryError: another process has it, or there is no directory and none can be made.
     """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunDirectoryError(f"RUN={run} is not a directory; name another one") from error
-    except OSError as error:
-        raise RunDirectoryError(f"RUN={run} cannot be made ({error.strerror}); name another one") from error
+    make_directory(run)
     opened = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
