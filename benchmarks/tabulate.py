@@ -1,14 +1,14 @@
 """The tables that searchers are compared on: every policy of a small space, or very many of a large one, evaluated.
 
     python -m benchmarks.tabulate tfc-mnist           (ten minutes on one core; goes on where it stopped)
-    python -m benchmarks.tabulate cnv-cifar10         (half an hour)
+    python -m benchmarks.tabulate cnv-cifar10         (hours on a core; `--share K/N` and `--join` spread it over processes)
     python -m benchmarks.tabulate cnv17-cifar10       (half an hour, then a quarter of one for the fit)
 
 Accuracies are of the search split. `tfc-mnist` retrains every policy as a trial of a search does, but on 1,024 images and
-with one seed. The two others are free of training: quantizers are calibrated and batch norms re-estimated. `cnv-cifar10`
-has every policy of a space where some decisions vary and all others have 4 bits. `cnv17-cifar10` has random policies of
-the whole space of 17 decisions and a Gaussian process fitted on them, which is the truth of the benchmark; how well it
-predicts policies it has not seen is in the header.
+with one seed, and so does `cnv-cifar10`, for every policy of a space where some decisions vary and all
+others have 4 bits. `cnv17-cifar10` is free of training: quantizers are calibrated and batch norms re-estimated. It has random
+policies of the whole space of 17 decisions and a Gaussian process fitted on them, which is the truth of the benchmark; how
+well it predicts policies it has not seen is in the header.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from flow.config import default_data_dir
 from flow.evaluator import RETRAINING
 from flow.tabular import BudgetBounds, Budgets, FittedTruth, allowed_bits
 from models.data import Splits, load_splits
-from models.device import prepare_process
+from models.device import prepare_process, resolve_device
 from models.policy import BitPolicy, LayerBits
 from models.probe import probe_layers
 from models.registry import get_model
@@ -82,7 +82,7 @@ JOBS = {
         "cnv:0.25", "cifar10",
         ((4,), (4,), (1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2, 4), (1, 2, 4), (4,), (4,), (4,), (1, 2),
          (4,), (4,), (4,), (4,)),
-        Budgets(0.125, 0.395), n_seeds=1, n_images=0, n_calibration=500, n_search=1000,
+        Budgets(0.125, 0.395), n_seeds=1, n_images=1024, n_calibration=1000, n_search=5000,
     ),
     "cnv17-cifar10": Job(
         "cnv:0.25", "cifar10", (*((1, 2, 3, 4, 5, 6, 7, 8), (2, 3, 4, 5, 6, 7, 8)) * 8, (1, 2, 3, 4, 5, 6, 7, 8)),
@@ -118,7 +118,9 @@ def evaluation(job: Job, splits: Splits) -> tuple[tuple[LayerSpec, ...], Callabl
     weights = float_weights(job.model, splits, MEASURED)
     teacher = weights.network().eval()
     specs = probe_layers(teacher, info.input_shape)
-    network = weights.quantized(BitPolicy.uniform(specs, 8, 8))
+    device = resolve_device()
+    teacher.to(device)
+    network = weights.quantized(BitPolicy.uniform(specs, 8, 8)).to(device)
     few, search = splits.train.first(job.n_calibration), splits.search.first(job.n_search)
     recipe = replace(RETRAINING, n_images=job.n_images, augmentation=splits.augmentation, distillation=0.5)
 
@@ -147,9 +149,16 @@ def save(path: Path, header: dict[str, Any], **arrays: NDArray[Any]) -> None:
     new.replace(path)
 
 
-def tabulate(name: str, job: Job) -> None:
-    """Evaluate what the table does not hold yet."""
-    path = OUT / f"{name}.npz"
+def tabulate(name: str, job: Job, share: tuple[int, int] | None = None, folder: Path = OUT) -> None:
+    """Evaluate what the table does not hold yet.
+
+    Args:
+        name: of the table.
+        job: what it is computed from.
+        share: (k, n) for every n-th evaluation from the k-th on, into a file of its own, which `join` takes up.
+        folder: where the file is.
+    """
+    path = folder / (f"{name}.npz" if share is None else f"{name}-{share[0]}-of-{share[1]}.npz")
     splits = load_splits(job.dataset, default_data_dir(), get_model(job.model).input_shape)
     specs, evaluate = evaluation(job, splits)
     vectors = random_policies(job.levels, job.n_random) if job.n_random else every_policy(job.levels)
@@ -162,7 +171,8 @@ def tabulate(name: str, job: Job) -> None:
     header = {"about": about, "specs": [asdict(s) for s in specs], "levels": job.levels, "budgets": asdict(job.budgets),
               "n_images": job.n_search, "best": None}  # fmt: skip
     saved = time.monotonic()
-    for seed, i in np.argwhere(n_correct < 0).tolist():
+    first, every = share or (0, 1)
+    for seed, i in (e for e in np.argwhere(n_correct < 0).tolist() if e[1] % every == first):
         begun = time.process_time()
         n_correct[seed, i] = evaluate(policy_of(specs, vectors[i]), seed)
         cpu_s += time.process_time() - begun
@@ -172,6 +182,9 @@ def tabulate(name: str, job: Job) -> None:
             saved = time.monotonic()
             print(f"{name}: {(n_correct >= 0).sum():,} of {n_correct.size:,} evaluations, {cpu_s:,.0f} CPU s", flush=True)
     about["cpu_s"] = round(cpu_s)
+    if share is not None:
+        save(path, header, n_correct=n_correct, vectors=vectors)
+        return
     if job.n_random:
         save(path, header, n_correct=n_correct, vectors=vectors)
         fit(path)
@@ -241,14 +254,36 @@ def best_by_climbing(
     return found
 
 
+def join(name: str, folder: Path) -> None:
+    """Put what shares of a table hold into the table."""
+    path = OUT / f"{name}.npz"
+    for share in sorted(folder.glob(f"{name}-*-of-*.npz")):
+        with np.load(share, allow_pickle=False) as found:
+            n_correct, header, vectors = found["n_correct"], json.loads(str(found["header"])), found["vectors"]
+        if path.exists():
+            with np.load(path, allow_pickle=False) as kept:
+                n_correct = np.maximum(n_correct, kept["n_correct"])
+                header["about"]["cpu_s"] += json.loads(str(kept["header"]))["about"]["cpu_s"]
+        save(path, header, n_correct=n_correct, vectors=vectors)
+
+
 def main() -> None:
-    """Compute a table."""
+    """Compute a table, or a share of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", choices=JOBS)
+    parser.add_argument("--share", help="K/N: every N-th policy from the K-th, from 0, on, into a file of its own")
+    parser.add_argument("--folder", type=Path, default=OUT, help="of the files of shares")
+    parser.add_argument("--join", action="store_true", help="put the files of shares into the table first")
     arguments = parser.parse_args()
     prepare_process(1)
     OUT.mkdir(exist_ok=True)
-    tabulate(arguments.table, JOBS[arguments.table])
+    if arguments.join:
+        join(arguments.table, arguments.folder)
+    share = None
+    if arguments.share:
+        k, n = map(int, arguments.share.split("/"))
+        share = k, n
+    tabulate(arguments.table, JOBS[arguments.table], share, arguments.folder if share else OUT)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import nn
 
 from models.errors import DeviceError
 
+CPU = torch.device("cpu")
 # glibc, malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MALLOC = {_M_MMAP_THRESHOLD: 2**31 - 1, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 1 << 26}

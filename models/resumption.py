@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.data import ImageSet
+from models.device import device_of
 from models.errors import WeightsError
 from models.state_file import read_state, unreadable, write_state
 from models.train import Recipe, batches, optimizer_of, run_steps
@@ -123,7 +124,7 @@ def train_resumably(
             done = state["step"]
             if type(done) is not int or not 0 <= done <= recipe.n_steps:
                 raise ValueError(f"step {done} of {recipe.n_steps}")
-    left = islice(batches(images, recipe, torch.Generator().manual_seed(seed)), done, None)
+    left = islice(batches(images, recipe, torch.Generator().manual_seed(seed), device_of(network)), done, None)
     while done < recipe.n_steps:
         n = min(EVERY_STEPS, recipe.n_steps - done) if checkpoint is not None else recipe.n_steps - done
         run_steps(network, optimizer, islice(left, n), done, recipe, progress)

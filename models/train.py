@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from models import quant
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.data import ImageSet, SearchSplits
-from models.device import device_of, mixed_precision
+from models.device import CPU, device_of, mixed_precision
 from models.divergence import EXPLODED_LOSS, broken_tensor, diverged
 from models.errors import TrainingError
+from models.graphed import WORTH_STEPS, GraphedStep
 
 EVAL_VALUES = 128 * 3 * 32 * 32  # pixels and channels of an evaluation's batch: fewer are slower, and so are more
 GPU_EVAL_FACTOR = 16
@@ -69,20 +70,35 @@ def scale_images(x: Tensor) -> Tensor:
     accelerator is fed with p - 128.
     """
     # p / 128 - 1 in one pass: both steps are exact, so it is the same
-    minus_one = torch.tensor(-1.0, device=x.device)
+    minus_one = torch.full((), -1.0, device=x.device)  # made there: a tensor that is brought there would be waited for
     return torch.add(minus_one, x.float(), alpha=1 / 128).contiguous(memory_format=torch.channels_last)
 
 
-def batches(images: ImageSet, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of a recipe's number of images: the train split in one random order after another, augmented."""
+def batches(
+    images: ImageSet, recipe: Recipe, generator: torch.Generator, device: torch.device = CPU
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of a recipe's number of images: the train split in one random order after another, augmented.
+
+    The same ones on every device; they come from `device` where it pays to bring the whole split there first.
+    """
     order = torch.empty(0, dtype=torch.long)
+    if _fits(images, recipe, device):
+        images = ImageSet(images.x.to(device), images.y.to(device))
     for _ in range(recipe.n_steps):
         while len(order) < recipe.batch_size:
             order = torch.cat([order, torch.randperm(len(images), generator=generator)])
-        pick, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        pick, order = order[: recipe.batch_size].to(images.x.device), order[recipe.batch_size :]
         # Channels last they are one block an image, which a gather along the first dimension copies at once.
         x = images.x.permute(0, 2, 3, 1).index_select(0, pick).permute(0, 3, 1, 2)
         yield recipe.augmentation.augment(x, generator), images.y.index_select(0, pick)
+
+
+def _fits(images: ImageSet, recipe: Recipe, device: torch.device) -> bool:
+    """Whether a GPU should hold all images: each is seen at least once, and they leave most of its memory free."""
+    if device.type != "cuda" or recipe.n_images < len(images):
+        return False
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return images.x.nbytes < free_bytes / 4
 
 
 def _lr_at(step: int, recipe: Recipe) -> float:
@@ -122,8 +138,8 @@ def train(
         ValueError: the recipe distils, and there is no teacher.
         TrainingError: the loss is not a finite number or exploded, or a weight is not finite; the layer is named.
     """
-    generator = torch.Generator().manual_seed(seed)
-    run_steps(network, optimizer_of(network, recipe), batches(images, recipe, generator), 0, recipe, progress, teacher)
+    drawn = batches(images, recipe, torch.Generator().manual_seed(seed), device_of(network))
+    run_steps(network, optimizer_of(network, recipe), drawn, 0, recipe, progress, teacher)
     network.eval()
 
 
@@ -153,29 +169,61 @@ def run_steps(
         raise ValueError(f"a recipe with distillation {recipe.distillation} needs a teacher")
     device = device_of(network)
     network.train()
-    value, step = math.nan, first
-    for step, (pixels, labels) in enumerate(batches, first):
-        x, y = scale_images(pixels.to(device)), labels.to(device)
-        for group in optimizer.param_groups:
-            group["lr"] = _lr_at(step, recipe)
+
+    def loss_of(x: Tensor, labels: Tensor) -> Tensor:
         with mixed_precision(device):
             logits = network(x)
-            loss = nn.functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
             if teacher is not None and recipe.distillation:
                 loss = torch.lerp(loss, _apart_from(teacher, x, logits), recipe.distillation)
-        look = step % CHECK_EVERY == 0 or step + 1 == recipe.n_steps
-        if look or device.type == "cpu":
-            value = loss.item()
-        # `not <=` is true of nan, too
-        if not value <= EXPLODED_LOSS or (look and broken_tensor(network) is not None):
-            raise _diverged(network, x, value, step, recipe)
+        return loss
+
+    def descend(loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+    def whole_step(pixels: Tensor, labels: Tensor) -> Tensor:
+        loss = loss_of(scale_images(pixels), labels)
+        descend(loss)
+        return loss.detach()
+
+    on_gpu = device.type == "cuda"
+    graphed = GraphedStep(whole_step, device) if on_gpu and recipe.n_steps >= WORTH_STEPS else None
+    rates = _rates_of(optimizer, device) if graphed else []
+    value, step = math.nan, first
+    for step, (pixels, labels) in enumerate(batches, first):
+        x, y = pixels.to(device), labels.to(device)
+        look = step % CHECK_EVERY == 0 or step + 1 == recipe.n_steps
+        if graphed is not None:
+            for rate in rates:
+                rate.fill_(_lr_at(step, recipe))
+            loss = graphed(x, y)
+        else:
+            for group in optimizer.param_groups:
+                group["lr"] = _lr_at(step, recipe)
+            loss = loss_of(scale_images(x), y)
+        if look or not on_gpu:
+            value = loss.item()
+        # `not <=` is true of nan, too
+        if not value <= EXPLODED_LOSS or (look and broken_tensor(network) is not None):
+            raise _diverged(network, scale_images(x), value, step, recipe)
+        if graphed is None:
+            descend(loss)
         if progress is not None:
             progress(step + 1, recipe.n_steps, value)
+    for group, rate in zip(optimizer.param_groups, rates, strict=False):
+        group["lr"] = rate.item()  # as a checkpoint keeps it
     if broken_tensor(network) is not None:
-        raise _diverged(network, x, value, step, recipe)
+        raise _diverged(network, scale_images(x), value, step, recipe)
+
+
+def _rates_of(optimizer: torch.optim.Optimizer, device: torch.device) -> list[Tensor]:
+    """The learning rates of an optimizer's groups, made tensors: a recorded step reads them where they are."""
+    rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return rates
 
 
 def _apart_from(teacher: nn.Module, x: Tensor, logits: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from models.data import SearchSplits
+from models.device import CPU
 from models.errors import WeightsError
 from models.own_network import is_asked_for, is_own, plain_name
 from models.policy import BitPolicy
@@ -23,7 +24,6 @@ SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
 FORMAT = 1
 MANY_CLASSES = 1000  # of more there must be weights before a network is made for them
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def pretrain(
     progress: Callable[[int, int, float], None] | None = None,
     device: torch.device = CPU,
     checkpoint: Path | None = None,
+    n_images: int | None = None,
 ) -> Pretrained:
     """Train a float network from scratch with its own recipe and the data set's augmentation.
 
@@ -104,12 +105,15 @@ def pretrain(
         progress: called after every step with steps done, steps in all, the step's loss.
         device: where; the weights come back to the CPU.
         checkpoint: a file written now and then and begun from if it is there; None for none. Removing it is the caller's.
+        n_images: that are seen, 1 or more; None for as many as the recipe says, at most `MAX_EPOCHS` epochs.
 
     Raises:
         WeightsError: the checkpoint cannot be read, or is of another training.
         TrainingError: see `models.train.train`.
     """
     recipe = fitted(info.pretraining, splits, MAX_EPOCHS)
+    if n_images is not None:
+        recipe = replace(recipe, n_images=n_images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = info.build(None, splits.n_classes).to(device)

@@ -1,0 +1,148 @@
+"""The search as it is used: CNV on CIFAR-10 for a PYNQ-Z2 at 1,000 frames a second, under the board's real limits.
+
+    python -W ignore -m benchmarks.bench_board --device cuda                 (10 minutes with 16 processes on one GPU)
+    python -W ignore -m benchmarks.bench_board --searchers model-based,random --seeds 0,1      a part of it
+    python -W ignore -m benchmarks.bench_board --report                      the table of what was measured
+
+Every searcher has the same number of trials, each a retraining as `make search` does one. Each search ends as `make search`
+does, with finalists retrained with other seeds. What is compared is its answer, retrained for three epochs with three seeds
+that no search has seen, on the test split, which no search has seen either. `uniform` tries the same bits everywhere, and so is
+what mixed bits must beat.
+
+One process does one search after another; several with other searchers or seeds write to the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.bench_halving import Quiet
+from benchmarks.kept import add_line, read_lines
+from flow.config import SearchSettings
+from flow.constraint import reach_under
+from flow.decision import Decisions
+from flow.evaluator import DISTILLATION, RETRAINING, Evaluator
+from flow.finalists import confirm
+from flow.pipeline import find_splits, find_weights
+from flow.searchers import make_searcher
+from flow.store import TrialStore
+from flow.study import run_trials
+from flow.trial import Trial
+from flow.workers import InProcess
+from models.device import prepare_process, resolve_device
+from models.policy import BitPolicy
+from models.registry import get_model
+from models.train import accuracy, fitted, train
+
+KEPT = Path(__file__).with_name("measured") / "board.jsonl"
+MODEL, DATASET, MIN_FPS = "cnv", "cifar10", 1000.0
+SEARCHERS = ("model-based", "thompson", "ddpg", "tpe", "random", "uniform")
+N_TRIALS = 50
+TRUTH_EPOCHS, TRUTH_SEEDS = 3, (101, 102, 103)
+BUDGETS = (10, 25, 50)
+
+
+def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dict[str, Any]:
+    """One search, and the answer's accuracy; kept before and after the latter."""
+    settings = SearchSettings.model_validate({"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS})
+    model = get_model(MODEL)
+    whole = find_splits(model, DATASET, settings.data_dir, Quiet())
+    splits = whole.for_search()
+    weights = find_weights(model, splits, None, 0)
+    if weights is None:
+        raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
+    where = resolve_device(device)
+    evaluator = Evaluator(weights, splits, settings.constraint, settings.retrain_images, seed, where)
+    decisions = Decisions(evaluator.specs, reach_under(settings.constraint, evaluator.tables))
+    searcher = make_searcher(name, decisions, seed)
+    begun, cpu_begun = time.monotonic(), time.process_time()
+    with TemporaryDirectory(prefix="bitloop-board-") as folder:
+        store = TrialStore(Path(folder) / "trials.db", "s")
+        trials: list[Trial] = []
+
+        def on_trial(so_far: list[Trial]) -> None:
+            trials[:] = so_far
+            took_s = time.monotonic() - begun
+            print(f"{name} {seed}: trial {len(trials)}, {trials[-1].accuracy:.4f}, {took_s:.0f} s", flush=True)
+
+        run_trials(searcher, evaluator, InProcess(evaluator), store, n_trials, on_trial)
+        finalists = confirm(trials, searcher, evaluator, store, settings.finalists, Quiet())
+        answer = finalists[0].trial if finalists else max(trials, key=lambda t: t.reward)
+    row = {
+        "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(where), "float": round(weights.search_accuracy, 5),
+        "wall_s": round(time.monotonic() - begun), "cpu_s": round(time.process_time() - cpu_begun),
+        "accuracies": [round(t.accuracy, 5) for t in trials], "fps": round(answer.estimate.fps, 1),
+        "searched": round(answer.accuracy, 5), "policy": json.loads(answer.policy.to_json()),
+    }  # fmt: skip
+    add_line(kept, row)
+    policy = BitPolicy.from_json(json.dumps(row["policy"]))
+    recipe = replace(
+        fitted(replace(RETRAINING, n_images=TRUTH_EPOCHS * len(splits.train)), splits, TRUTH_EPOCHS), distillation=DISTILLATION
+    )
+    teacher = weights.network().eval().to(where)
+    found = []
+    for truth_seed in TRUTH_SEEDS:
+        network = evaluator.quantized(policy)
+        train(network, splits.train, recipe, truth_seed, teacher=teacher)
+        found.append(round(accuracy(network, whole.test), 5))
+    row["test"] = found
+    add_line(kept, row)
+    return row
+
+
+def latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each search the last line."""
+    return list({(r["searcher"], r["seed"], r["n_trials"]): r for r in rows}.values())
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """A table in Markdown."""
+    lines = [
+        "| searcher | seeds | " + " | ".join(f"best of {n}" for n in BUDGETS) + " | answer, test split | fps |",
+        "|---|---|" + "---|" * len(BUDGETS) + "---|---|",
+    ]
+    for name in SEARCHERS:
+        runs = [r for r in rows if r["searcher"] == name and "test" in r]
+        if not runs:
+            continue
+        best = [[100 * max(r["accuracies"][:n]) for r in runs] for n in BUDGETS]
+        answers = [100 * fmean(r["test"]) for r in runs]
+        cells = [name, str(len(runs)), *map(spread, best), spread(answers), spread([r["fps"] for r in runs], ",.0f")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], form: str = ".2f") -> str:
+    """Mean and standard deviation."""
+    return f"{fmean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
+
+
+def main() -> None:
+    """Measure what the file does not hold yet, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--searchers", default=",".join(SEARCHERS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--trials", type=int, default=N_TRIALS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--kept", type=Path, default=KEPT)
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    prepare_process(1)
+    rows = latest(read_lines(arguments.kept))
+    for seed in () if arguments.report else map(int, arguments.seeds.split(",")):
+        for name in arguments.searchers.split(","):
+            cell = {"searcher": name, "seed": seed, "n_trials": arguments.trials}
+            if not any(cell.items() <= r.items() and "test" in r for r in rows):
+                rows.append(measure(name, seed, arguments.trials, arguments.device, arguments.kept))
+    print(report(latest(rows)))
+
+
+if __name__ == "__main__":
+    main()
