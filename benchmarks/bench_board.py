@@ -2,12 +2,15 @@
 
     python -W ignore -m benchmarks.bench_board --device cuda                 (10 minutes with 16 processes on one GPU)
     python -W ignore -m benchmarks.bench_board --searchers model-based,random --seeds 0,1      a part of it
-    python -W ignore -m benchmarks.bench_board --report                      the table of what was measured
+    python -W ignore -m benchmarks.bench_board --against-uniform             the best mixed policies beside the best uniform one
+    python -W ignore -m benchmarks.bench_board --report                      the tables of what was measured
 
 Every searcher has the same number of trials, each a retraining as `make search` does one. Each search ends as `make search`
 does, with finalists retrained with other seeds. What is compared is its answer, retrained for three epochs with three seeds
-that no search has seen, on the test split, which no search has seen either. `uniform` tries the same bits everywhere, and so is
-what mixed bits must beat.
+that no search has seen, on the test split, which no search has seen either. `uniform` tries the same bits everywhere and then
+policies near them, so its answer need not be uniform. With `--against-uniform` the answers of one searcher are retrained beside
+the best policy that is: of all pairs of bits that meet the constraint in every layer, the one with the highest accuracy after
+a trial's retraining.
 
 One process does one search after another; several with other searchers or seeds write to the same file.
 """
@@ -32,6 +35,7 @@ from flow.evaluator import DISTILLATION, RETRAINING, Evaluator
 from flow.finalists import confirm
 from flow.pipeline import find_splits, find_weights
 from flow.searchers import make_searcher
+from flow.searchers.space import PolicySpace
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
@@ -42,6 +46,7 @@ from models.registry import get_model
 from models.train import accuracy, fitted, train
 
 KEPT = Path(__file__).with_name("measured") / "board.jsonl"
+KEPT_UNIFORM = KEPT.with_name("board-uniform.jsonl")
 MODEL, DATASET, MIN_FPS = "cnv", "cifar10", 1000.0
 SEARCHERS = ("model-based", "thompson", "ddpg", "tpe", "random", "uniform")
 N_TRIALS = 50
@@ -49,19 +54,44 @@ TRUTH_EPOCHS, TRUTH_SEEDS = 3, (101, 102, 103)
 BUDGETS = (10, 25, 50)
 
 
+class Bench:
+    """The task with a seed, on a device."""
+
+    def __init__(self, seed: int, device: str) -> None:
+        self.settings = SearchSettings.model_validate({"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS})
+        model = get_model(MODEL)
+        self.whole = find_splits(model, DATASET, self.settings.data_dir, Quiet())
+        splits = self.whole.for_search()
+        weights = find_weights(model, splits, None, 0)
+        if weights is None:
+            raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
+        self.weights, self.device = weights, resolve_device(device)
+        constraint = self.settings.constraint
+        self.evaluator = Evaluator(weights, splits, constraint, self.settings.retrain_images, seed, self.device)
+        self.decisions = Decisions(self.evaluator.specs, reach_under(constraint, self.evaluator.tables))
+
+    def test_accuracy(self, policy: BitPolicy, epochs: int, seed: int) -> float:
+        """Of a policy after long retraining."""
+        train_split = self.whole.train
+        recipe = fitted(replace(RETRAINING, n_images=epochs * len(train_split)), self.whole.for_search(), epochs)
+        teacher = self.weights.network().eval().to(self.device)
+        network = self.evaluator.quantized(policy)
+        train(network, train_split, replace(recipe, distillation=DISTILLATION), seed, teacher=teacher)
+        return round(accuracy(network, self.whole.test), 5)
+
+    def best_uniform(self) -> tuple[BitPolicy, float]:
+        """The best pair of bits that meets the constraint in every layer, and its accuracy on the search split."""
+        space = PolicySpace(self.decisions)
+        pairs = [BitPolicy.uniform(self.evaluator.specs, w, a) for w in range(1, 9) for a in range(1, 9)]
+        fit = [p for p in pairs if space.contains(space.vector(p))]
+        return max(((p, self.evaluator.score(p).accuracy) for p in fit), key=lambda found: found[1])
+
+
 def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dict[str, Any]:
     """One search, and the answer's accuracy; kept before and after the latter."""
-    settings = SearchSettings.model_validate({"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS})
-    model = get_model(MODEL)
-    whole = find_splits(model, DATASET, settings.data_dir, Quiet())
-    splits = whole.for_search()
-    weights = find_weights(model, splits, None, 0)
-    if weights is None:
-        raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
-    where = resolve_device(device)
-    evaluator = Evaluator(weights, splits, settings.constraint, settings.retrain_images, seed, where)
-    decisions = Decisions(evaluator.specs, reach_under(settings.constraint, evaluator.tables))
-    searcher = make_searcher(name, decisions, seed)
+    bench = Bench(seed, device)
+    evaluator = bench.evaluator
+    searcher = make_searcher(name, bench.decisions, seed)
     begun, cpu_begun = time.monotonic(), time.process_time()
     with TemporaryDirectory(prefix="bitloop-board-") as folder:
         store = TrialStore(Path(folder) / "trials.db", "s")
@@ -73,28 +103,52 @@ def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dic
             print(f"{name} {seed}: trial {len(trials)}, {trials[-1].accuracy:.4f}, {took_s:.0f} s", flush=True)
 
         run_trials(searcher, evaluator, InProcess(evaluator), store, n_trials, on_trial)
-        finalists = confirm(trials, searcher, evaluator, store, settings.finalists, Quiet())
+        finalists = confirm(trials, searcher, evaluator, store, bench.settings.finalists, Quiet())
         answer = finalists[0].trial if finalists else max(trials, key=lambda t: t.reward)
     row = {
-        "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(where), "float": round(weights.search_accuracy, 5),
+        "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(bench.device),
+        "float": round(bench.weights.search_accuracy, 5),
         "wall_s": round(time.monotonic() - begun), "cpu_s": round(time.process_time() - cpu_begun),
         "accuracies": [round(t.accuracy, 5) for t in trials], "fps": round(answer.estimate.fps, 1),
         "searched": round(answer.accuracy, 5), "policy": json.loads(answer.policy.to_json()),
     }  # fmt: skip
     add_line(kept, row)
-    policy = BitPolicy.from_json(json.dumps(row["policy"]))
-    recipe = replace(
-        fitted(replace(RETRAINING, n_images=TRUTH_EPOCHS * len(splits.train)), splits, TRUTH_EPOCHS), distillation=DISTILLATION
-    )
-    teacher = weights.network().eval().to(where)
-    found = []
-    for truth_seed in TRUTH_SEEDS:
-        network = evaluator.quantized(policy)
-        train(network, splits.train, recipe, truth_seed, teacher=teacher)
-        found.append(round(accuracy(network, whole.test), 5))
-    row["test"] = found
+    row["test"] = [bench.test_accuracy(answer.policy, TRUTH_EPOCHS, s) for s in TRUTH_SEEDS]
     add_line(kept, row)
     return row
+
+
+def against_uniform(name: str, epochs: int, device: str) -> None:
+    """Retrain the answers of a searcher, and the best uniform policy, with the same seeds; goes on where it stopped."""
+    bench = Bench(0, device)
+    rows = read_lines(KEPT_UNIFORM)
+    policies = {f"{name} {r['seed']}": BitPolicy.from_json(json.dumps(r["policy"])) for r in latest(read_lines(KEPT))
+                if r["searcher"] == name}  # fmt: skip
+    kept = next((r["policy"] for r in rows if r["of"] == "uniform"), None)
+    policies["uniform"] = BitPolicy.from_json(json.dumps(kept)) if kept else bench.best_uniform()[0]
+    for seed in TRUTH_SEEDS:
+        for of, policy in policies.items():
+            cell = {"of": of, "seed": seed, "epochs": epochs, "float": round(bench.weights.search_accuracy, 5)}
+            if any(cell.items() <= r.items() for r in rows):
+                continue
+            estimate = bench.evaluator.estimate(policy)
+            row = cell | {
+                "device": str(bench.device), "policy": json.loads(policy.to_json()), "fps": round(estimate.fps, 1),
+                "test": bench.test_accuracy(policy, epochs, seed),
+            }  # fmt: skip
+            add_line(KEPT_UNIFORM, row)
+            print(row, flush=True)
+
+
+def report_uniform(rows: list[dict[str, Any]]) -> str:
+    """A table in Markdown."""
+    lines = ["| policy (weight/activation bits) | fps | epochs | seeds | test split |", "|---|---|---|---|---|"]
+    for of, epochs in dict.fromkeys((r["of"], r["epochs"]) for r in rows):
+        runs = [r for r in rows if (r["of"], r["epochs"]) == (of, epochs)]
+        bits = " ".join(f"{b['weight']}/{b['act'] or '-'}" for b in runs[0]["policy"].values())
+        found = spread([100 * r["test"] for r in runs])
+        lines.append(f"| {of}: {bits} | {runs[0]['fps']:,.0f} | {epochs} | {len(runs)} | {found} |")
+    return "\n".join(lines)
 
 
 def latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -132,16 +186,22 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=N_TRIALS)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--kept", type=Path, default=KEPT)
+    parser.add_argument("--against-uniform", action="store_true")
+    parser.add_argument("--epochs", type=int, default=TRUTH_EPOCHS, help="of the retraining beside a uniform policy")
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
     prepare_process(1)
+    if arguments.against_uniform:
+        against_uniform(SEARCHERS[0], arguments.epochs, arguments.device)
+        print(report_uniform(read_lines(KEPT_UNIFORM)))
+        return
     rows = latest(read_lines(arguments.kept))
     for seed in () if arguments.report else map(int, arguments.seeds.split(",")):
         for name in arguments.searchers.split(","):
             cell = {"searcher": name, "seed": seed, "n_trials": arguments.trials}
             if not any(cell.items() <= r.items() and "test" in r for r in rows):
                 rows.append(measure(name, seed, arguments.trials, arguments.device, arguments.kept))
-    print(report(latest(rows)))
+    print(f"{report(latest(rows))}\n\n{report_uniform(read_lines(KEPT_UNIFORM))}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def find_weights(model: ModelInfo, splits: SearchSplits, own: Path | None, seed:
     return None
 
 
-def _pretrain(model: ModelInfo, splits: SearchSplits, settings: SearchSettings, path: Path, listener: Listener) -> Pretrained:
+def _pretrain(
+    model: ModelInfo, splits: SearchSplits, settings: SearchSettings, path: Path, listener: Listener, epochs: int | None = None
+) -> Pretrained:
     """Train float weights into a file, or go on with it where it was interrupted."""
     checkpoint = path.with_name(f"{path.stem}.pretraining.pt")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,8 @@ def _pretrain(model: ModelInfo, splits: SearchSplits, settings: SearchSettings, 
     def progress(done: int, total: int, loss: float) -> None:
         listener.advance("pretraining", done, total, f"loss {loss:.3f}")
 
-    weights = pretrain(model, splits, settings.seed, progress, resolve_device(settings.device), checkpoint)
+    n_images = None if epochs is None else epochs * len(splits.train)
+    weights = pretrain(model, splits, settings.seed, progress, resolve_device(settings.device), checkpoint, n_images)
     write_pretrained(weights, path)
     checkpoint.unlink(missing_ok=True)
     return weights
@@ -95,8 +98,16 @@ def untrained(model: ModelInfo, splits: SearchSplits, seed: int) -> Pretrained:
     return Pretrained(model.name, splits.dataset, splits.n_classes, seed, 1 / splits.n_classes, state)
 
 
-def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Listener) -> tuple[Path, Pretrained, float]:
+def pretrain_weights(
+    settings: SearchSettings, out: Path | None, listener: Listener, epochs: int | None = None
+) -> tuple[Path, Pretrained, float]:
     """Pretrain a model on a data set and keep the weights in a file, unless named the one that ships.
+
+    Args:
+        settings: which model, data set, seed, threads and device.
+        out: the file.
+        listener: is told how it gets on.
+        epochs: passes over the train split, 1 or more; None for what the model's recipe says.
 
     Returns:
         The file, the weights, and the float network's accuracy on the test split, 0..1.
@@ -109,7 +120,7 @@ def pretrain_weights(settings: SearchSettings, out: Path | None, listener: Liste
     path = out or shipped_path(model.name, splits.dataset)
     if path.is_dir():
         raise SettingsError(f"OUT={path} is a directory; name a file in it")
-    weights = _pretrain(model, splits.for_search(), settings, path, listener)
+    weights = _pretrain(model, splits.for_search(), settings, path, listener, epochs)
     return path, weights, accuracy(weights.network(), splits.test)
 
 

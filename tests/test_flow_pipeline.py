@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -563,3 +564,14 @@ def test_pretraining_writes_weights_and_scores_them_on_the_test_split(tmp_path: 
     assert path == tmp_path / "new" / "w.pt"
     assert read_pretrained(path).search_accuracy == weights.search_accuracy > 0.5
     assert 0.5 < test_accuracy <= 1
+
+
+def test_pretraining_takes_as_many_epochs_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quickly = replace(get_model("tfc"), pretraining=Recipe(n_images=2000, lr=0.1, batch_size=100))
+    monkeypatch.setattr(pipeline, "get_model", lambda _: quickly)
+    settings = SearchSettings(model="tfc", dataset="digits", data_dir=tmp_path, threads=1)
+    n_train = len(load_splits("digits", tmp_path, quickly.input_shape).train)
+    for epochs, n_images in ((None, 2000), (1, n_train), (3, 3 * n_train)):
+        listener = RecordingListener()
+        pipeline.pretrain_weights(settings, tmp_path / f"{epochs}.pt", listener, epochs)
+        assert listener.works["pretraining"][-1][1] == math.ceil(n_images / 100)

@@ -40,6 +40,8 @@ class ModelBasedSearcher:
     N_ROUNDS = 2  # steps of the actor before a proposal
     N_EPISODES = 24  # imagined, of each step
     N_STARTS = 2  # of local search from each source: episodes and trials
+    N_FAVOURED = 30  # trials up to which it begins from those the model expects most of
+    N_LATER, N_BEST = 3, 5  # after that it begins from so many of the so many best
     MOST_ASKED = 40  # policies asked whether they are feasible, a start
     LEARN_SCALES_EVERY = 10  # trials
     MOST_TRIALS = 600  # that the model takes in
@@ -65,7 +67,7 @@ class ModelBasedSearcher:
         else:
             self._fit()
             function = self._worth_of(self._model.sample(self._rng))
-            starts = [*self._imagined(function), *self._promising(self.N_STARTS)]
+            starts = [*self._imagined(function), *self._starts()]
             ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
             _, vector = max(ends, key=lambda e: e[0])
         if vector is None:
@@ -111,6 +113,16 @@ class ModelBasedSearcher:
     def _imagined(self, function: Function) -> list[Vector]:
         """Where local search begins beside the trials."""
         return self._actor.practise(function, self.N_ROUNDS, self.N_EPISODES)[: self.N_STARTS]
+
+    def _starts(self) -> list[Vector]:
+        """Trials that local search begins from: first those the model expects most of, later some of the best there are.
+
+        The model's own favourites lie close together, and what it is wrong about is found from elsewhere.
+        """
+        if len(self._history) < self.N_FAVOURED:
+            return self._promising(self.N_STARTS)
+        best = self._promising(self.N_BEST) if self._worth else self._history.best(self.N_BEST)
+        return [best[i] for i in self._rng.choice(len(best), min(len(best), self.N_LATER), replace=False)]
 
     def _promising(self, n: int) -> list[Vector]:
         """The trials that the model expects most of, the best first."""

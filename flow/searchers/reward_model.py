@@ -1,10 +1,10 @@
 """What the rewards of policies not yet evaluated may be: a regression on what bits lose, and a process on what it misses.
 
 A quantizer of b bits has an error in proportion to 2^-b, and the loss that errors cause is to first order linear in
-them, to second order in their squares. So the reward is a sum of effects of 2^-b and 4^-b of every decision, none of
-which does good; what does not add up is left to a Gaussian process on all 2^-b together. With the few dozen trials of
-a search more than that (products of errors, a length scale for every decision) predicts no better, and what is drawn
-from it is wilder: see docs/benchmarks.md.
+them, to second order in their squares. So the reward is a sum of effects of 2^-b, its root and its square of every
+decision, none of which does good; what does not add up is left to a Gaussian process on all 2^-b together. With the few
+dozen trials of a search more than that (products of errors, a length scale for every decision) predicts no better, and
+what is drawn from it is wilder: see docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ SPREAD = 0.5  # of the posterior's variance, which draws have: a little less dar
 MOST_STEPS = 3000  # of the solver
 N_WAVES = 128  # random Fourier features of a draw of the process
 LENGTHS, VARIANCES, NOISES = (0.5, 1.0, 2.0), (0.02, 0.05, 0.1, 0.2, 0.4), (0.02, 0.05, 0.1)  # that the process may have
-FEW = 20  # trials, up to which the regression stands alone
+MOST_BEHIND, HALF_TRUSTED = 2.0, 0.25  # of the spread of rewards: what lies further behind, and what has half a say
+OTHER_SHARE = 0.5  # of the draws are of the other model, once there are many trials
+FEW, MANY = 20, 40  # trials: up to few the regression stands alone, from many on it is finer, and no longer believed alone
 
 
 def errors_of(bits: object) -> Floats:
@@ -36,6 +38,12 @@ def _effects_of(bits: object) -> Floats:
     """What has an effect of its own: errors and their squares (n, 2 d)."""
     x = errors_of(bits)
     return np.concatenate([x, x**2], axis=1)
+
+
+def _harms_of(bits: object) -> Floats:
+    """The same with the roots of errors before them (n, 3 d): the last bit may do little harm or nearly all."""
+    x = errors_of(bits)
+    return np.concatenate([np.sqrt(x), x, x**2], axis=1)
 
 
 class LinearModel:
@@ -79,21 +87,22 @@ class MonotoneModel:
     not known of them (randomize, then optimize; Bardsley et al., SIAM Journal on Scientific Computing 36(4), 2014).
     """
 
-    def fit(self, bits: object, rewards: Floats) -> None:
-        """Take in rewards (n,) of policies (n, d)."""
-        x = _effects_of(bits)
-        self._centre, self._spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-        self._offset, self._scale = float(rewards.mean()), float(rewards.std()) + 1e-6
-        z = (self._centre - x) / self._spread
-        self._rows = np.concatenate([z / np.sqrt(NOISE), np.eye(z.shape[1])])
-        self._wanted = np.concatenate([(rewards - self._offset) / self._scale / np.sqrt(NOISE), np.zeros(z.shape[1])])
+    def fit(self, bits: object, rewards: Floats, trust: Floats) -> None:
+        """Take in rewards (n,) of policies (n, d), each with a share (n,), above 0 and at most 1, of a full say."""
+        self._effects_of = _harms_of if len(rewards) >= MANY else _effects_of
+        x = self._effects_of(bits)
+        self._centre, self._spread = np.average(x, axis=0, weights=trust), x.std(axis=0) + 1e-6
+        self._offset, self._scale = float(np.average(rewards, weights=trust)), float(rewards.std()) + 1e-6
+        z, say = (self._centre - x) / self._spread, np.sqrt(trust / NOISE)
+        self._rows = np.concatenate([z * say[:, None], np.eye(z.shape[1])])
+        self._wanted = np.concatenate([(rewards - self._offset) / self._scale * say, np.zeros(z.shape[1])])
         self._mean = self._function(self._wanted)
 
     def _function(self, wanted: Floats) -> Callable[[object], Floats]:
-        harm = nnls(self._rows, wanted, maxiter=MOST_STEPS)[0]
+        harm, effects_of = nnls(self._rows, wanted, maxiter=MOST_STEPS)[0], self._effects_of
 
         def function(bits: object) -> Floats:
-            found: Floats = self._offset + self._scale * ((self._centre - _effects_of(bits)) / self._spread @ harm)
+            found: Floats = self._offset + self._scale * ((self._centre - effects_of(bits)) / self._spread @ harm)
             return found
 
         return function
@@ -108,11 +117,32 @@ class MonotoneModel:
         return self._function(self._wanted + np.sqrt(SPREAD) * rng.standard_normal(len(self._wanted)))
 
 
+def _trusted(rewards: Floats) -> tuple[Floats, Floats]:
+    """Rewards (n,), and how much say each has in the model, above 0 and at most 1: less, the further it is from the best.
+
+    Effects add up near a policy, not all the way to where a network breaks down; but what lies far off still says more than
+    nothing, most of all while there are few trials that are good. Of a network that has broken down it only counts that it has.
+    """
+    high = float(np.quantile(rewards, 0.95))
+    spread = max(high - float(np.quantile(rewards, 0.05)), 1e-6)
+    rewards = np.maximum(rewards, high - MOST_BEHIND * spread)
+    if len(rewards) < MANY:
+        return rewards, np.ones(len(rewards))
+    behind = np.maximum(high - rewards, 0.0) / (HALF_TRUSTED * spread)
+    return rewards, 1.0 / (1.0 + behind**2)
+
+
 class RewardModel:
-    """The monotone regression, and a Gaussian process on what it misses."""
+    """The monotone regression, and a Gaussian process on what it misses; draws come from another model, too.
+
+    What a model cannot express it is wrong about for ever, and sure of: its draws keep to where it sees the best policies.
+    So once there are trials enough, every other draw is one of the free regression, which predicts worse and is wrong
+    elsewhere.
+    """
 
     def __init__(self) -> None:
         self._linear = MonotoneModel()
+        self._other = LinearModel()
         self._scales = (1.0, 0.05, 0.05)  # length, variance, noise
 
     def fit(self, bits: Sequence[Sequence[int]], rewards: Sequence[float], learn_scales: bool) -> None:
@@ -123,11 +153,13 @@ class RewardModel:
             rewards: of each, finite.
             learn_scales: whether the process's length scale, variance and noise are set anew, to the likeliest.
         """
-        y = np.asarray(rewards, float)
-        # a network that has broken down says nothing of how good the good ones are
-        y = np.maximum(y, np.median(y) - 4 * max(float(np.quantile(y, 0.9) - np.median(y)), 1e-4))
-        self._linear.fit(bits, y)
-        self._x, self._scale = errors_of(bits), max(float(y.std()), 1e-6)
+        y, self._trust = _trusted(np.asarray(rewards, float))
+        self._linear.fit(bits, y, self._trust)
+        self._is_doubted = len(y) >= MANY
+        if self._is_doubted:
+            self._other.fit(bits, np.asarray(rewards, float))
+        self._x = errors_of(bits)
+        self._scale = max(float(np.sqrt(np.average((y - np.average(y, weights=self._trust)) ** 2, weights=self._trust))), 1e-6)
         self._missed = (y - self._linear.mean(bits)) / self._scale
         self._trusted = len(y) > FEW
         if self._trusted and learn_scales:
@@ -143,7 +175,7 @@ class RewardModel:
         return kernel
 
     def _factor_of(self, scales: tuple[float, float, float]) -> Floats:
-        factor: Floats = cholesky(self._kernel(self._x, scales) + scales[2] * np.eye(len(self._x)), lower=True)
+        factor: Floats = cholesky(self._kernel(self._x, scales) + np.diag(scales[2] / self._trust), lower=True)
         return factor
 
     def _likelihood(self, scales: tuple[float, float, float]) -> float:
@@ -164,6 +196,8 @@ class RewardModel:
         That of the process is a draw before any trials, moved onto what was missed (Wilson et al., "Efficiently
         sampling functions from Gaussian process posteriors", ICML 2020).
         """
+        if self._is_doubted and rng.random() < OTHER_SHARE:
+            return self._other.sample(rng)
         linear = self._linear.sample(rng)
         length, variance, noise = self._scales
         waves, phases = rng.standard_normal((self._x.shape[1], N_WAVES)) / length, rng.uniform(0, 2 * np.pi, N_WAVES)
@@ -173,7 +207,7 @@ class RewardModel:
             found: Floats = np.cos(x @ waves + phases) @ heights
             return found
 
-        seen = before(self._x) + np.sqrt(SPREAD * noise) * rng.standard_normal(len(self._x))
+        seen = before(self._x) + np.sqrt(SPREAD * noise / self._trust) * rng.standard_normal(len(self._x))
         moved = cho_solve((self._factor, True), self._missed - seen)
 
         def function(bits: object) -> Floats:
