@@ -50,6 +50,7 @@ help: ## print the targets
 	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
 	@echo "             MIN_FPS MAX_UTIL TOP_K OBJECTIVE=accuracy|fps|latency|utilisation MIN_ACCURACY SEARCHER=model-based|ddpg|thompson|random|..."
 	@echo "             RETRAIN_IMAGES FINAL_IMAGES FINALISTS HALVING=1 THREADS DEVICE=auto|cpu|cuda"
+	@echo "             WORKERS RAY_ADDRESS STORAGE=postgresql://user@host/database STUDY"
 	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE INSTRUMENTED"
 	@echo "             FRAMES GAPS BACK_PRESSURE FIFOS=2|estimated|sized|unbounded SIZE_FIFOS=1 VCD=FILE"
 	@echo "             HOST=simulated[:fault,...]|user@address ROUNDS PACKAGE BATCH_SIZES TEST_IMAGES CALIBRATION MEASUREMENTS"
@@ -64,8 +65,13 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
+# not as an argument, which every list of processes shows
+ifdef STORAGE
+search: export BITLOOP_STORAGE = $(STORAGE)
+endif
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
-	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address)
+	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address) \
+		$(call flag,STUDY,study)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
@@ -133,7 +139,7 @@ board-check: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## look whether the b
 	@$(BIN)/bitloop board check --board $(BOARD) "$(HOST)"
 
 pretrain: $(STAMP) ## train a model's float weights from scratch
-	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
+	@$(BIN)/bitloop pretrain $(COMMON) $(call flag,DATA_DIR,data-dir) $(call flag,OUT,out) $(call flag,EPOCHS,epochs) $(call flag,THREADS,threads) $(call flag,DEVICE,device)
 
 test: $(STAMP) $(BOARD_STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

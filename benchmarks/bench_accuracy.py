@@ -41,7 +41,7 @@ RECIPES: dict[str | tuple[str, int, int], Recipe] = {
     # One bit of weights and activations gains from more epochs than two do.
     ("lfc", 1, 1): replace(MNIST, n_images=50 * 55_000, distillation=0.5, augmentation=DATASETS["mnist"].augmentation),
     # As long as a CPU allows: Brevitas trained for a thousand epochs.
-    "cnv": Recipe(n_images=3 * 45_000, batch_size=128, lr=0.02, weight_decay=1e-4, distillation=0.5,
+    "cnv": Recipe(n_images=2 * 45_000, batch_size=128, lr=0.02, weight_decay=1e-4, distillation=0.5,
                   augmentation=DATASETS["cifar10"].augmentation),
 }  # fmt: skip
 
@@ -63,8 +63,8 @@ def main() -> None:
         info = get_model(model)
         splits = load_splits(arguments.dataset, default_data_dir(), info.input_shape)
         weights = float_weights(model, splits, OUT)
+        specs = probe_layers(weights.network(), info.input_shape)
         teacher = weights.network().to(resolve_device())
-        specs = probe_layers(teacher, info.input_shape)
         print(f"{model}, float: {accuracy(teacher, splits.test):.2%} on the test split", flush=True)
         for seed in map(int, arguments.seeds.split(",")):
             for weight, act in bits:

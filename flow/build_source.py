@@ -17,6 +17,7 @@ from flow.fifo_depths import FILE, read_depths
 from flow.policy_file import read_policy
 from hls.build_plan import PACKAGES, BuildPlan, PlannedLayer, planned_board
 from hls.finn_build import finn_parts
+from hls.finn_constants import check_constants
 from hls.handover.progress import plan_digest, sha256
 from hls.types import Estimate, Folding, Implementation
 from models.files import read_json
@@ -70,11 +71,14 @@ class BuildSource:
         Raises:
             BuildError: FINN cannot build for the board.
             RunDirectoryError: the QONNX file cannot be read.
+            GraphError: it is from elsewhere, and no ONNX or with constants that are not finite.
         """
         try:
             digest = sha256(self.onnx)
         except OSError as error:
             raise RunDirectoryError(f"{self.onnx} cannot be read ({error.strerror})") from error
+        if self.policy_digest is None:
+            check_constants(self.onnx)
         return BuildPlan(
             name=self.name,
             board=planned_board(self.board, finn_parts()),

@@ -6,6 +6,8 @@ import errno
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -36,6 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 TABLE_WIDTH = 180  # of output that goes to a file: nothing is folded
 NO_TOOLS = 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+AGAIN = "interrupted; what was finished is kept, the same command goes on from there"
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # the root of them, which Typer exports by no name
 
 
@@ -83,18 +86,28 @@ def search(
     ray_address: Annotated[
         str | None, typer.Option(help="of a Ray cluster, host:port or auto; this machine unless given")
     ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of a store that runs share a study in, postgresql://user@host/database")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="its name there; <model>-<board> unless given")] = None,
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
+    from flow.config import shared_storage
     from flow.pipeline import search as run_search
     from flow.progress import ConsoleListener
+    from flow.sharing import check_storage
+
+    hide_passwords(sys.argv)
 
     settings = settings_of(
         model=model, board=board, dataset=dataset, data_dir=data_dir, run_dir=run, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
         device=device, top_k=top_k, calibration=calibration, objective=objective, min_accuracy=min_accuracy, halving=halving,
-        finalists=finalists, workers=workers, ray_address=ray_address,
+        finalists=finalists, workers=workers, ray_address=ray_address, storage=storage or shared_storage(), study=study,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
+        settings.check()
+        check_storage(settings)
         found = run_search(settings, listener)
         e = found.estimate
         listener.note(
@@ -164,6 +177,9 @@ def pretrain(
     data_dir: DataDir = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="the weights file; where shipped weights are unless given")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="passes over the train split; the model's recipe unless given")
+    ] = None,
     threads: Threads = None,
     device: Device = "auto",
 ) -> None:
@@ -173,7 +189,7 @@ def pretrain(
 
     settings = settings_of(model=model, dataset=dataset, data_dir=data_dir, seed=seed, threads=threads, device=device)
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
-        path, weights, test_accuracy = pretrain_weights(settings, out, listener)
+        path, weights, test_accuracy = pretrain_weights(settings, out, listener, epochs)
         listener.note(f"{path}: {weights.search_accuracy:.2%} on the search split, {test_accuracy:.2%} on the test split")
 
 
@@ -291,11 +307,22 @@ def build(
         )
 
 
+def hide_passwords(arguments: list[str]) -> None:
+    """Mask passwords of URLs in the arguments of this process, of which results and Ray take note."""
+    from flow.storage_url import without_password
+
+    arguments[:] = map(without_password, arguments)
+
+
 def entry() -> None:
     """What the installed command calls."""
-    code = main()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; a second Ctrl-C would only print a traceback
-    sys.exit(code)
+    code = None
+    try:
+        code = main()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; a second Ctrl-C would only print a traceback
+    except KeyboardInterrupt:  # once more, just before that
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(_complain(AGAIN, INTERRUPTED) if code is None else code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -305,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     none is done, 130 after Ctrl-C.
     """
     warnings.filterwarnings("ignore", "fast_hadamard_transform", UserWarning)  # brevitas, on import
-    with ctrl_c:
+    with _remembered_where_it_cannot_be_raised(), ctrl_c:
         try:
             code = app(args=arguments, standalone_mode=False)
         except (KeyboardInterrupt, typer.Abort):
@@ -318,9 +345,26 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             else:
                 return _complain(text, NO_TOOLS if isinstance(error, MissingToolError) else 2)
-    if code == INTERRUPTED:  # Typer may have made this of Ctrl-C by itself
-        return _complain("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
+        if code == INTERRUPTED:  # Typer may have made this of Ctrl-C by itself
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `ctrl_c` ends: it is being answered
+            return _complain(AGAIN, INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _remembered_where_it_cannot_be_raised() -> Iterator[None]:
+    """Print nothing of Ctrl-C in a destructor or a weak reference's callback, where Python ignores it; `ctrl_c` has seen it."""
+    before = sys.unraisablehook
+
+    def hook(ignored: sys.UnraisableHookArgs) -> None:
+        if ignored.exc_type is not KeyboardInterrupt:
+            before(ignored)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _complaint(error: Exception) -> str | None:
@@ -343,7 +387,9 @@ def _describe(error: OSError) -> str:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"bitloop: {' '.join(text.split())}", file=sys.stderr)
+    from flow.storage_url import without_passwords
+
+    print(f"bitloop: {without_passwords(' '.join(text.split()))}", file=sys.stderr)
     return code
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from boards.registry import get_board
 from flow.constraint import ANY_FPS, Constraint
 from flow.errors import SettingsError
 from flow.objective import Goal, Objective
 from flow.searchers import check_searcher
+from flow.storage_url import parse_storage
 from models.data import dataset_info
 from models.device import resolve_device
 from models.own_network import plain_name
@@ -21,9 +23,9 @@ DEFAULT_TRIALS = 30
 DEFAULT_MAX_UTILISATION = 0.85
 MAX_THREADS = 8  # more do not help networks of this size
 MAX_SEED = 2**31 - 1  # NumPy's global generator, which stable-baselines3 seeds, ends at 2**32 - 1
-
-
+MAX_STUDY = 200  # Optuna's tables hold 512
 _PASSWORD = "BITLOOP_BOARD_PASSWORD"
+_STORAGE = "BITLOOP_STORAGE"
 
 
 def default_data_dir() -> Path:
@@ -47,9 +49,14 @@ def board_password() -> str | None:
     return os.environ.get(_PASSWORD)
 
 
+def shared_storage() -> str | None:
+    """The URL of a shared store, of $BITLOOP_STORAGE, which no list of processes shows; None where that is not set."""
+    return os.environ.get(_STORAGE) or None
+
+
 def environment() -> dict[str, str]:
-    """The environment, for what looks for tools in it or starts them with it; without the password for a board."""
-    return {name: value for name, value in os.environ.items() if name != _PASSWORD}
+    """The environment, for what looks for tools in it or starts them with it; without any password of bitloop's."""
+    return {name: value for name, value in os.environ.items() if name not in (_PASSWORD, _STORAGE)}
 
 
 def keep_ray_quiet() -> None:
@@ -82,6 +89,9 @@ class SearchSettings(BaseModel):
         workers: processes that evaluate trials side by side (`flow.ray_workers`); 1 for this one alone.
         ray_address: of a Ray cluster that they run on, as Ray takes it; None for this machine.
         calibration: auto for the board's own where there is one (`flow.calibration`), none, or a path.
+        storage: URL of a store that several runs share a study in (`flow.sharing`), as SQLAlchemy takes it; None for none. It
+            may hold a password: it is not shown, and not carried to workers.
+        study: what the study is called there; None for `<model>-<board>`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +118,13 @@ class SearchSettings(BaseModel):
     calibration: str = "auto"
     workers: int = 1
     ray_address: str | None = None
+    storage: SecretStr | None = None
+    study: str | None = None
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is carried to workers: all but the storage, which may hold a password."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "storage": None}}
 
     def check(self) -> None:
         """Look at every name and range before anything is loaded.
@@ -139,6 +156,17 @@ class SearchSettings(BaseModel):
                 f"HALVING=1 stops a trial by what all before it had, which WORKERS={self.workers} do not know of each other; "
                 "leave one of them out"
             )
+        if self.halving and self.storage:
+            raise SettingsError(
+                "HALVING=1 stops a trial by what all before it had, which runs that share a STORAGE do not know of each other; "
+                "leave one of them out"
+            )
+        if self.storage:
+            parse_storage(self.storage.get_secret_value())
+        elif self.study is not None:
+            raise SettingsError(f"STUDY={self.study} is a study in a shared STORAGE; say which, or leave it out")
+        if self.study is not None and not 0 < len(self.study) <= MAX_STUDY:
+            raise SettingsError(f"STUDY has {len(self.study)} characters; 1 to {MAX_STUDY} are wanted")
         for name, value in (
             ("TRIALS", self.n_trials),
             ("FINALISTS", self.finalists),

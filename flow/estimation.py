@@ -127,11 +127,12 @@ def estimate_table(estimate: Estimate, capacity: Resources) -> Table:
         folding = " ".join(f"{k}={v}" for k, v in n.folding.items())
         table.add_row(n.node, f"FINN, layer {n.layer}", folding, f"{n.cycles:,}", *_figures(n.resources))
     table.add_section()
+    converters = {f"{before} → {behind}": f"{cycles:,}" for (before, behind), cycles in estimate.converters.items()}
     for c in estimate.corrections:
-        table.add_row(c.subject, c.reason, "", "", *_figures(c.resources))
+        table.add_row(c.subject, c.reason, "", converters.get(c.subject, ""), *_figures(c.resources))
     table.add_section()
-    table.add_row("FINN's sum", "", "", f"{estimate.bottleneck_cycles:,}", *_figures(estimate.finn_resources))
-    table.add_row("with corrections", "", "", "", *_figures(estimate.resources))
+    table.add_row("FINN's sum", "", "", f"{estimate.finn_bottleneck_cycles:,}", *_figures(estimate.finn_resources))
+    table.add_row("with corrections", "", "", f"{estimate.bottleneck_cycles:,}", *_figures(estimate.resources))
     shares = estimate.resources.share_of(capacity)
     table.add_row("of the board", "", "", "", *(f"{shares[k]:.0%}" for k in ("lut", "bram18", "dsp")))
     return table

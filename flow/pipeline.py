@@ -29,7 +29,7 @@ from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json
 from flow.run_lock import locked
 from flow.searchers import make_searcher
 from flow.store import TrialStore, study_name
-from flow.study import run_trials
+from flow.study import n_own, run_trials
 from flow.trial import Trial
 from flow.watch.scalars import Scalars
 from hls.calibrate import Calibration
@@ -216,7 +216,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         best = finalists[0].trial if finalists else max(trials, key=lambda t: settings.sought.rank(t, constraint.limits))
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
-            len(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration, made_by=made_by,
+            n_own(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration, made_by=made_by,
         )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
@@ -226,7 +226,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         if not holds(run / "policy.json", now):
             write_json(run / "policy.json", document_of(now, settings.sought))
         detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
-        listener.advance("trials", len(trials), max(settings.n_trials + n_carried, len(trials)), detail)
+        listener.advance("trials", n_own(trials), max(settings.n_trials + n_carried, n_own(trials)), detail)
 
     n_carried = carry_over(earlier, decisions, evaluator, store)
     with workers_of(settings, evaluator, make, listener) as workers:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flow.config import SearchSettings, keep_ray_quiet
 from flow.errors import MissingExtraError, WorkersError
 from flow.evaluator import Evaluator, Score
 from flow.progress import Listener
-from flow.workers import Evaluating, Finished, InProcess, Workers, evaluate, failed
+from flow.sharing import exchange_of
+from flow.workers import Evaluating, Finished, InProcess, SharedWorkers, Workers, evaluate, failed
 from models.device import prepare_process, resolve_device
 from models.policy import BitPolicy
 
@@ -145,7 +146,7 @@ def ray_cluster(address: str | None, n_cpus: int) -> Iterator[Any]:
 def workers_of(
     settings: SearchSettings, evaluator: Evaluator, make: Callable[[], Evaluating], listener: Listener
 ) -> Iterator[Workers]:
-    """The workers that a search is told to have.
+    """The workers that a search is told to have; with STORAGE they share its study with other runs.
 
     Args:
         settings: how many, and where.
@@ -154,8 +155,18 @@ def workers_of(
         listener: told of workers that are lost.
 
     Raises:
-        As `ray_cluster`.
+        As `ray_cluster`, and `flow.sharing.exchange_of` with STORAGE.
     """
+    with ExitStack() as stack:
+        exchange = None if settings.storage is None else stack.enter_context(exchange_of(settings, evaluator, listener))
+        workers = stack.enter_context(_own_workers(settings, evaluator, make, listener))
+        yield workers if exchange is None else SharedWorkers(workers, exchange)
+
+
+@contextmanager
+def _own_workers(
+    settings: SearchSettings, evaluator: Evaluator, make: Callable[[], Evaluating], listener: Listener
+) -> Iterator[Workers]:
     if settings.workers == 1 and settings.ray_address is None:
         yield InProcess(evaluator)
         return

@@ -106,7 +106,7 @@ class SimulatedDesign:
         record: as it is kept.
         simulated: all that the simulation gave.
         netlist: what was simulated.
-        estimated_interval_cycles, estimated_latency_cycles: FINN's, of the same graph.
+        estimated_interval_cycles, estimated_latency_cycles: of the same graph.
         sized: where FIFOs were.
         images: what went in.
         beside: what the answers were held against.

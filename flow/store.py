@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import IntDistribution
@@ -31,6 +33,34 @@ BITS = IntDistribution(MIN_BITS, MAX_BITS)
 STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, ValueError, RecursionError)
 
 
+@dataclass(frozen=True)
+class Elsewhere(Trial):
+    """A trial that another run of a shared study did (`flow.exchange`).
+
+    Attributes:
+        number: of this run, below 0, as it is none that this run's searcher asked for.
+        run: that did it.
+        searcher: of that run.
+        number_there: the trial's in that run.
+    """
+
+    run: str = ""
+    searcher: str = ""
+    number_there: int = 0
+
+
+class Again(Protocol):
+    """Keeps what policies had when they were retrained once more, for other runs, too."""
+
+    def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
+        """See `TrialStore.add_again`."""
+        ...
+
+    def again(self, policy: BitPolicy, n_images: int, seed: int) -> float | None:
+        """See `TrialStore.again`."""
+        ...
+
+
 class TrialStore:
     """The finished trials of a run, in `trials.db`; Optuna's own tools open it.
 
@@ -42,9 +72,14 @@ class TrialStore:
         path: of the SQLite file, made if it is not there.
         study: the study's name.
 
+    Attributes:
+        shared: where other runs of the same study look, if it is a shared one.
+
     Raises:
         StoreError: the file cannot be read or written as an Optuna storage, here or in any method.
     """
+
+    shared: Again | None = None
 
     def __init__(self, path: Path, study: str) -> None:
         self.path = path
@@ -70,76 +105,110 @@ class TrialStore:
 
     def add(self, trial: Trial) -> None:
         """Write one finished trial."""
-        params = {}
-        for name, bits in trial.policy.items():
-            params[f"{name}.weight"] = bits.weight
-            if bits.act is not None:
-                params[f"{name}.act"] = bits.act
-        used = trial.estimate.resources
-        attributes = {
-            "number": trial.number,
-            "accuracy": trial.accuracy,
-            "fps": trial.estimate.fps,
-            "latency_ms": trial.estimate.latency_ms,
-            "lut": used.lut,
-            "bram18": used.bram18,
-            "dsp": used.dsp,
-            "policy": trial.policy.to_json(),
-            "estimate": json.dumps(trial.estimate.to_dict()),
-            "seed": trial.seed,
-            "rungs": json.dumps(dict(trial.rungs)),
-            "stopped_at": trial.stopped_at,
-            "duration_s": trial.duration_s,
-            "n_told": trial.n_told,
-            "failure": trial.failure,
-        }
+        params = params_of(trial.policy)
         with self._translated():
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    params=params, distributions=dict.fromkeys(params, BITS), value=trial.reward, user_attrs=attributes
+                    params=params,
+                    distributions=dict.fromkeys(params, BITS),
+                    value=trial.reward,
+                    user_attrs=attributes_of(trial),
                 )
             )
 
     def trials(self) -> list[Trial]:
-        """All finished trials, in the order in which they came to their end."""
+        """All finished trials, in the order in which they came to their end or, of those done elsewhere, were heard of."""
         with self._translated():
             found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        return [self._read(frozen) for frozen in sorted(found, key=lambda frozen: frozen.number)]
+        return [trial_of(frozen, str(self.path)) for frozen in sorted(found, key=lambda frozen: frozen.number)]
 
     def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
         """Write what a policy had when it was retrained once more, on so many images, with another seed."""
         with self._translated():
-            self._study.set_user_attr(_again(policy, n_images, seed), accuracy)
+            self._study.set_user_attr(again_name(policy, n_images, seed), accuracy)
+        if self.shared is not None:
+            self.shared.add_again(policy, n_images, seed, accuracy)
 
     def again(self, policy: BitPolicy, n_images: int, seed: int) -> float | None:
-        """What `add_again` was told; None where there is nothing."""
+        """What `add_again` was told, here or by another run of a shared study; None where there is nothing."""
         with self._translated():
-            found = self._study.user_attrs.get(_again(policy, n_images, seed))
+            found = self._study.user_attrs.get(again_name(policy, n_images, seed))
+        if found is None and self.shared is not None:
+            return self.shared.again(policy, n_images, seed)
         return None if found is None else float(found)
 
-    def _read(self, frozen: FrozenTrial) -> Trial:
-        a = frozen.user_attrs
-        try:
-            return Trial(
-                number=int(a["number"]),
-                policy=BitPolicy.from_json(a["policy"]),
-                estimate=Estimate.from_dict(json.loads(a["estimate"])),
-                accuracy=float(a["accuracy"]),
-                reward=float(frozen.values[0]),
-                seed=int(a["seed"]),
-                duration_s=float(a["duration_s"]),
-                rungs=json.loads(a.get("rungs", "{}")),
-                stopped_at=a.get("stopped_at"),
-                n_told=None if (n_told := a.get("n_told")) is None else int(n_told),
-                failure=str(a.get("failure", "")),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PolicyError) as error:
-            raise StoreError(
-                f"trial {frozen.number} in {self.path} is not as bitloop writes them "
-                f"({type(error).__name__}: {' '.join(str(error).split())}); "
-                f"move the file away to begin anew"
-            ) from error
+
+def params_of(policy: BitPolicy) -> dict[str, int]:
+    """The bits of a policy as an Optuna trial's parameters."""
+    params = {}
+    for name, bits in policy.items():
+        params[f"{name}.weight"] = bits.weight
+        if bits.act is not None:
+            params[f"{name}.act"] = bits.act
+    return params
 
 
-def _again(policy: BitPolicy, n_images: int, seed: int) -> str:
+def attributes_of(trial: Trial) -> dict[str, Any]:
+    """All else of a trial, as JSON has it."""
+    used = trial.estimate.resources
+    elsewhere = (
+        {"run": trial.run, "searcher": trial.searcher, "number_there": trial.number_there}
+        if isinstance(trial, Elsewhere)
+        else {}
+    )
+    return {
+        "number": trial.number,
+        "accuracy": trial.accuracy,
+        "fps": trial.estimate.fps,
+        "latency_ms": trial.estimate.latency_ms,
+        "lut": used.lut,
+        "bram18": used.bram18,
+        "dsp": used.dsp,
+        "policy": trial.policy.to_json(),
+        "estimate": json.dumps(trial.estimate.to_dict()),
+        "seed": trial.seed,
+        "rungs": json.dumps(dict(trial.rungs)),
+        "stopped_at": trial.stopped_at,
+        "duration_s": trial.duration_s,
+        "n_told": trial.n_told,
+        "failure": trial.failure,
+        **elsewhere,
+    }
+
+
+def trial_of(frozen: FrozenTrial, store: str) -> Trial:
+    """The trial that Optuna has.
+
+    Raises:
+        StoreError: bitloop did not write it; the text names the store.
+    """
+    a = frozen.user_attrs
+    try:
+        facts: dict[str, Any] = {
+            "number": int(a["number"]),
+            "policy": BitPolicy.from_json(a["policy"]),
+            "estimate": Estimate.from_dict(json.loads(a["estimate"])),
+            "accuracy": float(a["accuracy"]),
+            "reward": float(frozen.values[0]),
+            "seed": int(a["seed"]),
+            "duration_s": float(a["duration_s"]),
+            "rungs": json.loads(a.get("rungs", "{}")),
+            "stopped_at": a.get("stopped_at"),
+            "n_told": None if (n_told := a.get("n_told")) is None else int(n_told),
+            "failure": str(a.get("failure", "")),
+        }
+        if "run" not in a:
+            return Trial(**facts)
+        there = int(a.get("number_there", a["number"]))
+        return Elsewhere(**facts, run=str(a["run"]), searcher=str(a.get("searcher", "")), number_there=there)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PolicyError) as error:
+        raise StoreError(
+            f"trial {frozen.number} in {store} is not as bitloop writes them "
+            f"({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"move the file away to begin anew"
+        ) from error
+
+
+def again_name(policy: BitPolicy, n_images: int, seed: int) -> str:
+    """What the accuracy of a policy that was retrained once more is kept by."""
     return f"accuracy of {policy.digest}, {n_images} images, seed {seed}"

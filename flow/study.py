@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from flow.evaluator import Evaluator, Score
 from flow.objective import Goal
 from flow.searchers import Aiming, Searcher
-from flow.store import TrialStore
+from flow.store import Elsewhere, TrialStore
 from flow.trial import Trial
-from flow.workers import Finished, Workers
+from flow.workers import Alone, Exchange, Finished, SharedWorkers, Workers
 from models.policy import BitPolicy
+
+MOST_ELSEWHERE = 4  # trials a worker that wait for other runs; a searcher that asks for nothing else is not asked without end
 
 
 def run_trials(
@@ -30,16 +32,21 @@ def run_trials(
     searcher is asked for the next policy before it was told of those under way; what it had been told by then is kept with
     every trial, so that this, too, is done again as it was. It is told rewards, or, if it can aim, accuracies.
 
+    Where the workers share a study with other runs (`SharedWorkers`), the searcher is told of their trials, too, and what it
+    asks for and another run is at is not evaluated here: the trial gets what comes of it there, and the searcher is asked for
+    another one meanwhile. So a searcher that does not adapt gives the trials that it would give alone.
+
     Args:
         searcher: new, seeded as in the run that filled the store.
         evaluator: knows what scores are worth, and is told them all.
         workers: give the scores.
         store: of this run.
-        n_trials: in all.
-        on_trial: called with the trials so far after each one, once for all the old ones together.
+        n_trials: of this run in all, those of others not counted.
+        on_trial: called with the trials so far after each one, once for all the old ones together and for those of other runs.
 
     Returns:
-        All trials of the run in the order in which they came to their end, at least `n_trials`.
+        All trials, those of other runs among them, in the order in which they came to their end or were heard of; of this run
+        at least `n_trials`.
     """
     aims = evaluator.objective.goal is not Goal.ACCURACY and isinstance(searcher, Aiming)
     if aims and isinstance(searcher, Aiming):
@@ -49,25 +56,56 @@ def run_trials(
         searcher.tell(trial.policy, trial.accuracy if aims else trial.reward)
 
     trials = store.trials()
-    desk = _Desk(evaluator, workers, trials)
+    exchange: Exchange = Alone()
+    if isinstance(workers, SharedWorkers):
+        exchange = store.shared = workers.exchange
+    exchange.begin(trials)
+    desk = _Desk(evaluator, workers, exchange, trials)
     lost = deque(_ask_and_tell_again(searcher.ask, tell, trials))
-    n_asked = len(trials) + len(lost)
+    n_done = n_own(trials)
+    n_asked = n_done + len(lost)
     if trials:
         on_trial(trials)
-    while len(trials) < n_trials:
-        while desk.n_open < min(workers.n, n_trials - len(trials)):
+
+    def keep(trial: Trial) -> None:
+        store.add(trial)
+        trials.append(trial)
+        tell(trial)
+
+    while n_done < n_trials:
+        n_before = len(trials)
+        for heard in exchange.news():
+            if not desk.settle(heard):
+                keep(replace(heard, number=n_done - len(trials) - 1, n_told=None))
+        if len(trials) > n_before:
+            on_trial(trials)
+        desk.take_over()
+        while desk.n_busy < workers.n and desk.n_open < n_trials - n_done and desk.n_elsewhere <= workers.n * MOST_ELSEWHERE:
             if lost:
                 asked = lost.popleft()
             else:
                 asked = _Asked(n_asked, searcher.ask(), len(trials))
                 n_asked += 1
             desk.hand_over(asked)
+        if not desk.n_busy:
+            exchange.wait()
+            continue
         trial = desk.next_trial()
-        store.add(trial)
-        trials.append(trial)
-        tell(trial)
+        keep(trial)
+        n_done += 1
+        exchange.publish(trial)
         on_trial(trials)
     return trials
+
+
+def n_own(trials: Sequence[Trial]) -> int:
+    """How many of some trials this run's searcher asked for; the others came from runs that share its study."""
+    return sum(map(_is_own, trials))
+
+
+def _is_own(trial: Trial) -> bool:
+    """Whether this run's searcher asked for it."""
+    return not isinstance(trial, Elsewhere)
 
 
 @dataclass(frozen=True)
@@ -82,19 +120,30 @@ class _Asked:
 class _Desk:
     """Hands policies over to workers, each once: a trial of a policy that is known or under way gets what that one gets."""
 
-    def __init__(self, evaluator: Evaluator, workers: Workers, trials: Sequence[Trial]) -> None:
-        self._evaluator, self._workers = evaluator, workers
+    def __init__(self, evaluator: Evaluator, workers: Workers, exchange: Exchange, trials: Sequence[Trial]) -> None:
+        self._evaluator, self._workers, self._exchange = evaluator, workers, exchange
         self._open: dict[int, _Asked] = {}
         self._waiting: dict[BitPolicy, list[int]] = {}  # for a policy that is under way
+        self._elsewhere: set[BitPolicy] = set()  # those that are in other runs
         self._done: deque[Finished] = deque()
         self._known: dict[BitPolicy, Finished] = {}
-        for t in trials:
-            self._remember(t.policy, Finished(t.number, Score(t.accuracy, t.estimate, t.rungs, t.stopped_at), 0.0, t.failure))
+        for trial in trials:
+            self._remember(trial.policy, _finished(trial))
 
     @property
     def n_open(self) -> int:
         """Trials that were asked for and did not come to their end."""
         return len(self._open)
+
+    @property
+    def n_elsewhere(self) -> int:
+        """Those of them that wait for other runs."""
+        return sum(len(self._waiting[policy]) for policy in self._elsewhere)
+
+    @property
+    def n_busy(self) -> int:
+        """Those that do not."""
+        return self.n_open - self.n_elsewhere
 
     def hand_over(self, asked: _Asked) -> None:
         self._open[asked.number] = asked
@@ -104,17 +153,40 @@ class _Desk:
             self._waiting[asked.policy].append(asked.number)
         else:
             self._waiting[asked.policy] = [asked.number]
-            self._workers.submit(asked.number, asked.policy)
+            if self._exchange.claim(asked.number, asked.policy):
+                self._workers.submit(asked.number, asked.policy)
+            else:
+                self._elsewhere.add(asked.policy)
+
+    def take_over(self) -> None:
+        """Evaluate here what another run was at and has given up."""
+        for policy in [p for p in self._waiting if p in self._elsewhere]:
+            number = self._waiting[policy][0]
+            if self.n_busy < self._workers.n and self._exchange.claim(number, policy):
+                self._elsewhere.remove(policy)
+                self._workers.submit(number, policy)
+
+    def settle(self, heard: Elsewhere) -> bool:
+        """Take in a trial of another run; whether trials of this one have waited for it."""
+        self._remember(heard.policy, _finished(heard))
+        if heard.policy not in self._elsewhere:
+            return False
+        self._elsewhere.remove(heard.policy)
+        self._end(heard.policy, replace(self._known[heard.policy], number=self._waiting[heard.policy][0]))
+        return True
+
+    def _end(self, policy: BitPolicy, finished: Finished) -> None:
+        """The trials of a policy come to their end."""
+        self._remember(policy, replace(finished, duration_s=0.0))
+        _, *others = self._waiting.pop(policy)
+        self._done.append(finished)
+        self._done.extend(replace(self._known[policy], number=number) for number in others)
 
     def next_trial(self) -> Trial:
         """The next trial that comes to its end."""
         if not self._done:
             finished = self._workers.take()
-            policy = self._open[finished.number].policy
-            self._remember(policy, replace(finished, duration_s=0.0))
-            _, *others = self._waiting.pop(policy)
-            self._done.append(finished)
-            self._done.extend(replace(self._known[policy], number=number) for number in others)
+            self._end(self._open[finished.number].policy, finished)
         finished = self._done.popleft()
         asked = self._open.pop(finished.number)
         return Trial(
@@ -136,6 +208,12 @@ class _Desk:
         self._evaluator.remember(policy, finished.score)
 
 
+def _finished(trial: Trial) -> Finished:
+    """What a trial came to, for others of the same policy."""
+    score = Score(trial.accuracy, trial.estimate, trial.rungs, trial.stopped_at)
+    return Finished(trial.number, score, 0.0, trial.failure)
+
+
 def _ask_and_tell_again(ask: Callable[[], BitPolicy], tell: Callable[[Trial], None], trials: Sequence[Trial]) -> list[_Asked]:
     """Bring a new searcher to where the old one was.
 
@@ -147,7 +225,7 @@ def _ask_and_tell_again(ask: Callable[[], BitPolicy], tell: Callable[[Trial], No
     Returns:
         Every policy that was asked for and of which there is no trial, in order.
     """
-    finished = {trial.number: trial for trial in trials}
+    finished = {trial.number: trial for trial in trials if _is_own(trial)}
     lost: list[_Asked] = []
     left, n_told = deque(trials), 0
     for number in range(max(finished, default=-1) + 1):

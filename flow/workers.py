@@ -1,15 +1,18 @@
-"""Who evaluates policies: this process, or others beside it (`flow.ray_workers`)."""
+"""Who evaluates policies: this process, others beside it (`flow.ray_workers`), or other runs (`flow.exchange`)."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from flow.evaluator import Score
+from flow.store import Again, Elsewhere
+from flow.trial import Trial
 from hls.types import Estimate
 from models.policy import BitPolicy
 
@@ -62,6 +65,84 @@ class Workers(Protocol):
     def take(self) -> Finished:
         """The next evaluation that comes to its end; waits for it."""
         ...
+
+
+class Exchange(Again, Protocol):
+    """What this run and others that share a study tell each other."""
+
+    def begin(self, trials: Sequence[Trial]) -> None:
+        """Hand on the trials that this run has; before anything else."""
+        ...
+
+    def claim(self, number: int, policy: BitPolicy) -> bool:
+        """Whether a policy is this run's to evaluate. If not, another one is at it, or `news` tells what came of it."""
+        ...
+
+    def publish(self, trial: Trial) -> None:
+        """Hand on a trial of this run that is kept."""
+        ...
+
+    def news(self) -> list[Elsewhere]:
+        """Trials of other runs since this was last asked, none of a policy that this run has a trial of."""
+        ...
+
+    def wait(self) -> None:
+        """Wait a moment for news."""
+        ...
+
+
+class Alone:
+    """The exchange of a run that shares nothing."""
+
+    def begin(self, trials: Sequence[Trial]) -> None:
+        """See `Exchange.begin`."""
+
+    def claim(self, number: int, policy: BitPolicy) -> bool:
+        """See `Exchange.claim`."""
+        return True
+
+    def publish(self, trial: Trial) -> None:
+        """See `Exchange.publish`."""
+
+    def news(self) -> list[Elsewhere]:
+        """See `Exchange.news`."""
+        return []
+
+    def wait(self) -> None:
+        """See `Exchange.wait`."""
+
+    def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
+        """See `flow.store.Again`."""
+
+    def again(self, policy: BitPolicy, n_images: int, seed: int) -> float | None:
+        """See `flow.store.Again`."""
+        return None
+
+
+@dataclass(frozen=True)
+class SharedWorkers:
+    """Workers of a run that shares a study.
+
+    Attributes:
+        inner: this run's own workers.
+        exchange: with the other runs.
+    """
+
+    inner: Workers
+    exchange: Exchange
+
+    @property
+    def n(self) -> int:
+        """See `Workers.n`."""
+        return self.inner.n
+
+    def submit(self, number: int, policy: BitPolicy) -> None:
+        """See `Workers.submit`."""
+        self.inner.submit(number, policy)
+
+    def take(self) -> Finished:
+        """See `Workers.take`."""
+        return self.inner.take()
 
 
 class InProcess:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from boards.board import Resources
 from hls.finn_operators import HardwareGraph
 from hls.legal import folded_by
+from hls.pace import Pace, pace_of
 from hls.types import Correction, NodeEstimate
 
 _STREAM = "FIFOs and width converter"
@@ -93,6 +94,7 @@ class Figures:
         corrections: of the node, not yet named.
         reads, hands_on: elements a cycle.
         read_bits, handed_on_bits: of one of them.
+        pace: how it reads and hands on a frame.
     """
 
     op: Any
@@ -103,6 +105,7 @@ class Figures:
     hands_on: int
     read_bits: int
     handed_on_bits: int
+    pace: Pace | None
 
 
 def figures(graph: HardwareGraph, op: Any, left_out: tuple[Correction, ...]) -> Figures:
@@ -110,7 +113,7 @@ def figures(graph: HardwareGraph, op: Any, left_out: tuple[Correction, ...]) -> 
     return Figures(
         op, int(op.get_exp_cycles()), graph.resources_of(op), left_out,
         int(op.get_folded_input_shape()[-1]), int(op.get_folded_output_shape()[-1]),
-        op.get_input_datatype(0).bitwidth(), op.get_output_datatype().bitwidth(),
+        op.get_input_datatype(0).bitwidth(), op.get_output_datatype().bitwidth(), pace_of(op),
     )  # fmt: skip
 
 
@@ -133,7 +136,7 @@ def assembled(
         corrections += [replace(c, subject=w.name, layer=layer) for c in node.corrections]
         folding = {k: node.op.attributes[k] for k in folded_by(node.op)}
         sources = tuple(wired[source].name for source in w.sources)
-        nodes.append(NodeEstimate(w.name, node.op.op_type, layer, node.cycles, node.resources, folding, sources))
+        nodes.append(NodeEstimate(w.name, node.op.op_type, layer, node.cycles, node.resources, folding, sources, node.pace))
     read = {source for w in wired for source in w.sources}
     for i, (node, layer) in enumerate(zip(all_figures, layer_of, strict=True)):
         if i not in read:

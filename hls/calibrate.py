@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -27,7 +27,8 @@ from hls.types import INTERVAL, LATENCY, Estimate
 from models.files import parse_json
 from models.policy import BitPolicy
 
-CALIBRATION_FORMAT = 1
+CALIBRATION_FORMAT = 2
+LATENCY_BY_FINN = 1  # a format whose factors of the latency are to FINN's sum over nodes
 RESOURCES = ("lut", "bram18", "dsp")
 RTL_INTERVAL, RTL_LATENCY = "rtl_interval_cycles", "rtl_latency_cycles"
 _RTL_OF = {INTERVAL: RTL_INTERVAL, LATENCY: RTL_LATENCY}
@@ -177,6 +178,9 @@ class Calibration:
     def from_json(cls, text: str, what: str) -> Calibration:
         """Read what `to_json` gave.
 
+        Of a file from before the latency was estimated by the paces of nodes the factors of the latency are left out: they
+        are to another estimate.
+
         Args:
             text: the file's content.
             what: to call it by in an error.
@@ -187,7 +191,7 @@ class Calibration:
         try:
             raw: dict[str, Any] = parse_json(text)
             digest, found = raw.pop("digest"), raw.pop("format")
-            if found != CALIBRATION_FORMAT:
+            if found not in (CALIBRATION_FORMAT, LATENCY_BY_FINN):
                 raise CalibrationError(
                     f"{what} has format {found!r}, this bitloop reads {CALIBRATION_FORMAT}; make calibrate makes it anew"
                 )
@@ -206,6 +210,8 @@ class Calibration:
             ) from error
         if changed:
             raise CalibrationError(f"{what} was changed by hand: it says {digest!r}; make calibrate makes it anew")
+        if found == LATENCY_BY_FINN:
+            calibration = replace(calibration, factors={n: f for n, f in factors.items() if n not in (LATENCY, RTL_LATENCY)})
         return calibration
 
 
@@ -220,6 +226,9 @@ def features_of(bits: Mapping[str, tuple[int, int | None]]) -> dict[str, float]:
 
 def observations(record: AnyRecord) -> list[Observation]:
     """What a record says beside its estimate; nothing where it has none.
+
+    Of the latency it says nothing where the estimate has no paces, as those of bitloop 0.1: that is FINN's sum over nodes,
+    and a factor to it is none to the estimates of now.
 
     Raises:
         CalibrationError: its estimate or policy is none.
@@ -241,6 +250,8 @@ def observations(record: AnyRecord) -> list[Observation]:
         source, found = RTL, {RTL_INTERVAL: record.interval_cycles, RTL_LATENCY: record.latency_cycles}
     else:
         source, found = BOARD, {INTERVAL: interval_cycles(record), LATENCY: latency_cycles(record)}
+    if not estimate.has_paces:
+        found = {name: value for name, value in found.items() if name not in (LATENCY, RTL_LATENCY)}
     estimated = {name: getattr(estimate.resources, name) for name in RESOURCES}
     for name, simulated in _RTL_OF.items():
         estimated[name] = estimated[simulated] = getattr(estimate, "bottleneck_cycles" if name == INTERVAL else name)

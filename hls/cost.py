@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,7 @@ class CostTables:
             way=np.zeros(len(rows), np.int64),
             foldings=foldings,
             folding=order,
+            n_read=prod(map(int, ops[0].get_normal_input_shape(0))),
         )
 
     def _left_out(self, op: Any) -> tuple[Correction, ...]:

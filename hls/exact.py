@@ -42,7 +42,7 @@ def least_share(
         tables: of the network.
         policy: the bits.
         limits: above 0; LUT, block RAM and DSP slices.
-        max_cycles: cycles a frame that no node may exceed.
+        max_cycles: cycles a frame that no node and no width converter may exceed.
         time_limit_s: of the solver.
     """
     layout = Layout(tables, max_cycles)
@@ -61,7 +61,7 @@ def least_share(
             n_exits = part.sizes[src]
             tails.append(np.repeat(offsets[src] + np.arange(n_exits), last))
             heads.append(np.tile(offsets[dst] + np.arange(last), n_exits))
-            lut = streams[first : first + n_exits * last]
+            lut = streams[first : first + n_exits * last, 0]  # without end where its converter is too slow
             amounts.append(np.stack([lut, np.zeros_like(lut), np.zeros_like(lut)], axis=1))
         whole.append(np.full(len(tails[-1]), kind == STEP))
     tail, head, used = np.concatenate(tails), np.concatenate(heads), np.concatenate(amounts)

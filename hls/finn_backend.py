@@ -24,6 +24,7 @@ from hls.errors import FoldingError, GraphError, HlsError
 from hls.finn_implementations import choose_styles, keep_bipolar, take_thresholds_apart, widen_thresholds
 from hls.finn_operators import HardwareGraph, dict_backed, finn_steps
 from hls.finn_streamlining import needs_own_order, streamline
+from hls.pace import pace_of
 from hls.types import Estimate, Folding, Implementation, NodeEstimate
 
 BEFORE_FOLDING = (
@@ -150,12 +151,16 @@ def naming(onnx: Path) -> Iterator[None]:
     """Have whatever FINN and QONNX raise of a graph that is not whole, each by errors of its own, name the file it is from.
 
     Raises:
-        GraphError: instead of any other error but `HlsError` and the system's.
+        GraphError: instead of any other error but `HlsError` and the system's; a `GraphError` gets the name if it lacks it.
     """
     try:
         yield
-    except (HlsError, OSError):  # a full disk is not FINN's fault
+    except OSError:  # a full disk is not FINN's fault
         raise
+    except HlsError as error:
+        if type(error) is not GraphError or str(onnx) in str(error):
+            raise
+        raise GraphError(f"{onnx}: {error}") from error
     except Exception as error:
         reason = " ".join(str(error).split())
         raise GraphError(f"{onnx} is no graph FINN can build ({type(error).__name__}: {reason}); export it anew") from error
@@ -325,6 +330,8 @@ def estimated_nodes(model: Any, board: Board, layer_of: Mapping[str, str]) -> li
         cycles, used = model.analysis(exp_cycles_per_layer), res_estimation(model, board.fpga_part)
     except Exception as error:
         raise FoldingError(f"FINN cannot estimate this folding: {type(error).__name__}: {error}") from error
+    from qonnx.custom_op.registry import getCustomOp
+
     made_by = {name: node.name for node in model.graph.node for name in node.output}
     chosen, found = _folding_of(model), []
     for node in model.graph.node:
@@ -338,6 +345,7 @@ def estimated_nodes(model: Any, board: Board, layer_of: Mapping[str, str]) -> li
                 resources=Resources(lut=float(r["LUT"]), bram18=float(r["BRAM_18K"]), dsp=float(r["DSP"])),
                 folding=chosen[node.name],
                 sources=tuple(made_by[name] for name in node.input if name in made_by),
+                pace=pace_of(getCustomOp(node)),
             )
         )
     return found

@@ -20,6 +20,7 @@ from hls.corrections import FIFO_DEPTH
 from hls.errors import BuildError, FoldingError, GraphError
 from hls.finn_backend import dataflow_model, estimated_nodes, first_operation, fold, naming, quiet, read_model
 from hls.finn_operators import finn_steps
+from hls.pace import Pace
 from hls.steps import held_by
 from hls.types import Estimate, NodeEstimate
 from models.files import whole_file
@@ -42,7 +43,9 @@ class BuiltNode(NodeEstimate):
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BuiltNode:
         """Read what `to_dict` gave."""
-        return cls(**{**raw, "resources": Resources(**raw["resources"]), "sources": tuple(raw["sources"])})
+        pace = Pace.from_dict(raw["pace"]) if raw.get("pace") else None
+        read = {"resources": Resources(**raw["resources"]), "sources": tuple(raw["sources"]), "pace": pace}
+        return cls(**{**raw, **read})
 
 
 @dataclass(frozen=True)

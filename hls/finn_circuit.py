@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from boards.board import Resources
 from hls.circuit import Operation
 from hls.errors import GraphError
+from hls.pace import pace_of
 from hls.types import Estimate, NodeEstimate
 
 READS = "reads"  # what a circuit calls what goes into it
@@ -58,7 +59,7 @@ def operations_of(model: Any) -> list[Operation]:
 
 
 def cycles_of(model: Any, clock_mhz: float) -> Estimate:
-    """FINN's estimate of the cycles of every node of a prepared graph; nothing of what it takes.
+    """The estimate of the cycles of every node of a prepared graph; nothing of what it takes.
 
     Raises:
         GraphError: FINN cannot estimate it.
@@ -69,15 +70,17 @@ def cycles_of(model: Any, clock_mhz: float) -> Estimate:
         cycles = model.analysis(exp_cycles_per_layer)
     except Exception as error:
         raise GraphError(f"FINN cannot estimate the cycles of the graph: {type(error).__name__}: {error}") from error
+    from qonnx.custom_op.registry import getCustomOp
+
     made_by = {name: node.name for node in model.graph.node for name in node.output}
     nodes = tuple(
         NodeEstimate(
             node.name, node.op_type, node.name, int(cycles[node.name]), Resources(), {},
-            tuple(made_by[name] for name in node.input if name in made_by),
+            tuple(made_by[name] for name in node.input if name in made_by), pace_of(getCustomOp(node)),
         )
         for node in model.graph.node
     )  # fmt: skip
-    return Estimate(nodes, clock_mhz, "FINN's estimate of the graph that is built")
+    return Estimate(nodes, clock_mhz, "the estimate of the graph that is built")
 
 
 class _Node:

@@ -98,7 +98,8 @@ def _run(stage: str, model: Any, images: NDArray[np.float32], step: float | None
         try:
             context = execute_onnx(model, {source: given.reshape(shape)}, return_full_exec_context=True)
         except Exception as error:
-            raise GraphError(f"the {stage} cannot be run: {type(error).__name__}: {error}") from error
+            reason = " ".join(str(error).split())
+            raise GraphError(f"the {stage} cannot be run: {type(error).__name__}: {reason}") from error
         rows.append([_integers(context[name], scale, bits) for name, scale, bits in wanted])
         scores.append(np.asarray(context[scored], np.float64).reshape(-1))
         chosen.append(np.asarray(context[sink], np.int64).reshape(-1) if chooses else np.empty(0, np.int64))

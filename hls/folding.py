@@ -16,7 +16,7 @@ import numpy as np
 
 from boards.board import Resources
 from hls.cost import CostTables
-from hls.kernels import GAVE_UP, Floats, Ints, follow, search, sweep
+from hls.kernels import GAVE_UP, STEP, Floats, Ints, follow, search, sweep
 from hls.legal import NodeFolding
 from hls.trellis import Layout, Part
 from hls.types import Estimate, Implementation, cycles_at
@@ -98,6 +98,15 @@ class _Swept:
     share: float
 
 
+def _cycles_of(part: Part, costs: Floats, _: Ints, streams: Floats) -> Floats:
+    """The numbers of cycles that a step or a width converter of a trellis may take, in order."""
+    spans = []
+    for kind, first, last, src, _ in part.rows.tolist():
+        spans.append(costs[first:last, 0] if kind == STEP else streams[first : first + part.sizes[src] * last, 1])
+    found = np.unique(np.concatenate(spans))
+    return found[found > 0]
+
+
 class _Space:
     """The designs of one policy, and limits."""
 
@@ -108,9 +117,7 @@ class _Space:
         self._prices = directions(self._limits)
         offsets = part.offsets
         self._end, self._n_widths = int(offsets[-2]), int(offsets[-1])
-        costs = layout.arrays[0]
-        spans = [costs[row[1] : row[2], 0] for row, step in zip(part.rows, part.steps, strict=True) if step is not None]
-        self.candidates = np.unique(np.concatenate(spans))
+        self.candidates = _cycles_of(part, *layout.arrays)
 
     def find(self, max_cycles: float, only_within: bool, beam: int) -> Found | None:
         """A design within a limit on cycles: any within the limits, or the one that uses least of its scarcest resource.

@@ -2,10 +2,11 @@
 
 A trellis (`hls.trellis`) is a list of rows, each from one set of stream widths to another: either the
 options of a step (every option from the width it reads to the width it hands on) or a stream (every
-width to every width). A path takes LUT, block RAM and DSP slices. A *direction* prices the latter two
-in LUT; for each direction the cheapest way from every width to the end is found at once. A price
-gives a lower bound on what any path needs (Lagrange; see E. K. P. Chong and S. H. Żak, "An Introduction
-to Optimization", ch. 20, or any text on the constrained shortest path), and the path it is found with a design.
+width to every width, some through a converter that takes cycles, too). A path takes LUT, block RAM and
+DSP slices. A *direction* prices the latter two in LUT; for each direction the cheapest way from every
+width to the end is found at once. A price gives a lower bound on what any path needs (Lagrange; see
+E. K. P. Chong and S. H. Żak, "An Introduction to Optimization", ch. 20, or any text on the constrained
+shortest path), and the path it is found with a design.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def sweep(
         offsets: (sets + 1): where each set's widths begin.
         costs: (options, 4): cycles, LUT, block RAM, DSP.
         ends: (options, 2): the width each reads and hands on, counted in its set.
-        streams: LUT, flat.
-        max_cycles: options with more are left out.
+        streams: (n, 2): LUT and cycles.
+        max_cycles: options and streams with more are left out.
         prices: (2, directions): of a block RAM and a DSP slice, in LUT.
         used: (4, widths, directions): priced sum, LUT, block RAM, DSP; infinite but at the end to start from.
         forwards: from the first set on; else from the last one back.
@@ -76,7 +77,8 @@ def sweep(
                     i, j = src + a, dst + b
                     if forwards:
                         i, j = j, i
-                    _relax(used, i, j, True, streams[first + a * last + b], 0.0, 0.0, prices)
+                    s = first + a * last + b
+                    _relax(used, i, j, streams[s, 1] <= max_cycles, streams[s, 0], 0.0, 0.0, prices)
 
 
 @njit(cache=True)
@@ -127,8 +129,9 @@ def follow(
                             best, best_row, best_item, best_width = score, r, o, ends[o, 1]
             else:
                 for b in range(last):
-                    score = used[0, dst + b, k] + streams[first + at_width * last + b]
-                    if score < best:
+                    s = first + at_width * last + b
+                    score = used[0, dst + b, k] + streams[s, 0]
+                    if score < best and streams[s, 1] <= max_cycles:
                         best, best_row, best_item, best_width = score, r, b, b
         if best_row < 0:
             break
@@ -254,10 +257,12 @@ def search(
                     continue
                 i, j, lut, bram18, dsp, name = src + ends[o, 0], dst + ends[o, 1], costs[o, 1], costs[o, 2], costs[o, 3], o
             else:
+                if streams[first + item, 1] > max_cycles:
+                    continue
                 i, j, lut, bram18, dsp, name = (
                     src + item // last,
                     dst + item % last,
-                    streams[first + item],
+                    streams[first + item, 0],
                     0.0,
                     0.0,
                     item % last,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -272,6 +273,7 @@ class MatrixUnits:
             way=np.array([w.built for w in ways])[way],
             foldings=grid.foldings,
             folding=folding[way, shape],
+            n_read=prod(map(int, built[0].get_normal_input_shape(0))),
         )
 
     def merged_options(self, index: int, layer: int, key: LayerKey) -> Options:

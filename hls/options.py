@@ -75,6 +75,7 @@ class Options:
         way: of each option, the position in `built`.
         foldings: for each position in `folding`, the folding of each node.
         folding: of each option, the position in `foldings`.
+        n_read: elements that the step reads a frame, of each of its streams; 0 where width converters are to cost no cycles.
     """
 
     cycles: NDArray[np.int64]
@@ -89,6 +90,7 @@ class Options:
     way: NDArray[np.int64]
     foldings: Sequence[Sequence[NodeFolding]]
     folding: NDArray[np.int64]
+    n_read: int = 0
 
     def nodes_of(self, option: int) -> list[Any]:
         """FINN's operators of the step's nodes at one of the options; the same objects every time."""

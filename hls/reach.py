@@ -23,7 +23,7 @@ from boards.board import Resources
 from hls.cost import CostTables
 from hls.folding import as_array, directions, shares
 from hls.kernels import Floats, passed, sweep, within
-from hls.options import LayerKey, steps_of
+from hls.options import LayerKey
 from hls.topology import State
 from hls.trellis import Layout, Part
 from models.policy import MAX_BITS, MIN_BITS, LayerBits
@@ -75,7 +75,7 @@ class Reach:
     Args:
         tables: the network's costs.
         limits: what may be used, by the accelerator and the system around it.
-        max_cycles: cycles a frame that no node may exceed.
+        max_cycles: cycles a frame that no node and no width converter may exceed.
         ratios: what all of the block RAM, or of the DSP slices, is worth in limits of LUT: the more, the fewer choices are
             refused needlessly. As many as the depth of the network allows without it.
     """
@@ -233,8 +233,11 @@ def fewest_cycles(tables: CostTables, limits: Resources) -> int | None:
         for state in topology.states(layer)
         for w in WIDTHS
     }
-    steps = [o for layer, key in keys for o in steps_of(tables.sections(layer, key))]
-    candidates = np.unique(np.concatenate([o.cycles for o in steps]))
+    layout = Layout(tables)
+    for layer, key in keys:
+        layout.layer(layer, key)
+    options, _, streams = layout.arrays
+    candidates = np.unique(np.concatenate([options[:, 0], streams[:, 1]]))
     low, high = 0, len(candidates)
     while low < high:
         middle = (low + high) // 2

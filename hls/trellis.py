@@ -1,9 +1,9 @@
 """An accelerator as a trellis: sets of stream widths, and what leads from one to the next.
 
 The stream between two steps costs LUT that depend on how many elements the one hands on and the
-other reads a cycle. So a design is a path through widths: an option leads from the width it reads
-to the width it hands on, a stream from a width handed on to a width read. Layers are laid out once
-for their bits; a policy's trellis is theirs, one after the other.
+other reads a cycle; where they differ its width converter takes cycles, too. So a design is a path through
+widths: an option leads from the width it reads to the width it hands on, a stream from a width handed on to
+a width read. Layers are laid out once for their bits; a policy's trellis is theirs, one after the other.
 
 Branches are gone through one after the other. What comes last is the width of the other branch's stream:
 so between a fork and its join there is a set of widths for each of those, and the way leads through one of them.
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from hls.assembly import Streams
 from hls.kernels import STEP, STREAM, Floats, Ints
 from hls.options import LayerKey, Options, Place, Section
+from hls.pace import converter_cycles
 from hls.topology import Topology
 
 HOST = (1,)  # the host's end of a stream: one width, whatever it is
+Cost = tuple[float, int]  # of a stream: LUT, and cycles a frame
 
 
 class Costs(Streams, Protocol):
@@ -105,7 +107,7 @@ class Layout:
 
     Args:
         tables: the network's costs.
-        max_cycles: options with more are left out.
+        max_cycles: options with more are left out, and streams with more cost without end.
     """
 
     def __init__(self, tables: Costs, max_cycles: float = np.inf) -> None:
@@ -113,7 +115,7 @@ class Layout:
         self._max_cycles = max_cycles
         self._costs = _Growing(np.float64, 4)
         self._ends = _Growing(np.int64, 2)
-        self._streams = _Growing(np.float64)
+        self._streams = _Growing(np.float64, 2)
         self._stream_at: dict[tuple[Any, ...], int] = {}
         self._step_at: dict[tuple[Any, ...], int] = {}
         self._kept: list[Options] = []  # as long as they live no others have their id
@@ -121,7 +123,7 @@ class Layout:
 
     @property
     def arrays(self) -> tuple[Floats, Ints, Floats]:
-        """Costs and ends of all options, and LUT of all streams."""
+        """Costs and ends of all options, and LUT and cycles of all streams."""
         return self._costs.rows, self._ends.rows, self._streams.rows
 
     def layer(self, layer: int, key: LayerKey) -> Part | None:
@@ -154,23 +156,23 @@ class Layout:
             if not ways:
                 return None
             entry = _widths((way[0].reads[which[0]] for way, which in ways))
-            self._enter(draft, section, entry, ways[0][0][0].read_bits, layer == i == 0)
+            self._enter(draft, section, entry, ways[0][0][0], layer == i == 0)
             exits = _widths(way[-1].hands_on[which[-1]] for way, which in ways)
             self._pass(draft, section, ways, t.widths(layer) if i == len(sections) - 1 else exits)
         if is_last:
             ((_, at),) = draft.at.items()
             bits = sections[-1].ways[0][-1].handed_on_bits
-            draft.stream(self._streams_between(draft.sets[at], HOST, bits, "to host"), at, draft.new_set(HOST))
+            draft.stream(self._streams_between(draft.sets[at], HOST, bits, 0, "to host"), at, draft.new_set(HOST))
         return Part(np.array(draft.rows, np.int64), tuple(map(len, draft.sets)), tuple(draft.steps), n_first, len(draft.at))
 
-    def _enter(self, draft: _Draft, section: Section, entry: tuple[int, ...], bits: int, from_host: bool) -> None:
-        """Lay the streams into a section."""
-        before = list(draft.at.items())
+    def _enter(self, draft: _Draft, section: Section, entry: tuple[int, ...], reader: Options, from_host: bool) -> None:
+        """Lay the streams into a section, of which `reader` is any way's first step."""
+        before, bits, n = list(draft.at.items()), reader.read_bits, reader.n_read
         if section.place is Place.JOIN:
             here = draft.new_set(entry)
             for waiting, at in before:
                 widths = draft.sets[at]
-                name = ("join", widths, entry, bits, waiting, section.other_bits)
+                name = ("join", widths, entry, bits, n, waiting, section.other_bits)
                 draft.stream(self._streams_named(name, self._joining), at, here)
             draft.at = {None: here}
         elif section.place is Place.TURN:
@@ -178,11 +180,11 @@ class Layout:
             draft.at = {width: draft.new_set(entry) for width in widths}
             for waiting, at in before:
                 for width, here in draft.at.items():
-                    draft.stream(self._streams_named(("turn", widths, entry, bits, waiting, width), self._turning), at, here)
+                    draft.stream(self._streams_named(("turn", widths, entry, bits, n, waiting, width), self._turning), at, here)
         else:
             for waiting, at in before:
                 draft.at[waiting] = draft.new_set(entry)
-                begin = self._streams_between(draft.sets[at], entry, bits, "from host" if from_host else "")
+                begin = self._streams_between(draft.sets[at], entry, bits, n, "from host" if from_host else "")
                 draft.stream(begin, at, draft.at[waiting])
 
     def _pass(
@@ -202,7 +204,8 @@ class Layout:
                     out = draft.new_set(_widths([options.hands_on[chosen]]))
                     self._step(draft, options, chosen, here, out)
                     here = draft.new_set(_widths([way[j + 1].reads[which[j + 1]]]))
-                    begin = self._streams_between(draft.sets[out], draft.sets[here], options.handed_on_bits, "")
+                    bits, n = options.handed_on_bits, way[j + 1].n_read
+                    begin = self._streams_between(draft.sets[out], draft.sets[here], bits, n, "")
                     draft.stream(begin, out, here)
         if section.place is Place.FORK:
             ((_, options, chosen, here),) = pending
@@ -232,36 +235,49 @@ class Layout:
             self._kept.append(options)
         draft.step(options, chosen, begin, src, dst)
 
-    def _streams_between(self, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int, end: str) -> int:
-        """Where the LUT of all streams between two sets begin."""
-        return self._streams_named((end, exits, entries, element_bits), self._all_streams)
+    def _streams_between(
+        self, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int, n: int, end: str
+    ) -> int:  # fmt: skip
+        """Where LUT and cycles of all streams between two sets begin; `n` elements go through them a frame."""
+        return self._streams_named((end, exits, entries, element_bits, n), self._all_streams)
 
-    def _streams_named(self, name: tuple[Any, ...], make: Callable[..., list[float]]) -> int:
+    def _streams_named(self, name: tuple[Any, ...], make: Callable[..., list[Cost]]) -> int:
         if name not in self._stream_at:
-            self._stream_at[name] = self._streams.append(np.array(make(*name), float))
+            made = np.array(make(*name), float)
+            made[made[:, 1] > self._max_cycles, 0] = np.inf
+            self._stream_at[name] = self._streams.append(made)
         return self._stream_at[name]
 
-    def _all_streams(self, end: str, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int) -> list[float]:
+    def _all_streams(
+        self, end: str, exits: tuple[int, ...], entries: tuple[int, ...], element_bits: int, n: int
+    ) -> list[Cost]:  # fmt: skip
         t = self.tables
         if end == "from host":
-            return [t.from_host(n * element_bits) for n in entries]
+            return [(t.from_host(width * element_bits), 0) for width in entries]
         if end == "to host":
-            return [t.to_host(n * element_bits) for n in exits]
-        return [t.stream(a, b, element_bits) for a in exits for b in entries]
+            return [(t.to_host(width * element_bits), 0) for width in exits]
+        return [(t.stream(a, b, element_bits), converter_cycles(n, a, b)) for a in exits for b in entries]
 
     def _joining(
-        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, waiting: int, other_bits: int
-    ) -> list[float]:
+        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, n: int, waiting: int, other_bits: int
+    ) -> list[Cost]:
         """Streams into a sum: that of the branch gone through last, and that of the other one, which waits."""
         t = self.tables
-        return [t.stream(a, b, bits) + t.stream(waiting, b, other_bits) for a in exits for b in entries]
+        return [
+            (
+                t.stream(a, b, bits) + t.stream(waiting, b, other_bits),
+                max(converter_cycles(n, a, b), converter_cycles(n, waiting, b)),
+            )
+            for a in exits
+            for b in entries
+        ]
 
     def _turning(
-        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, waiting: int, kept: int
-    ) -> list[float]:
+        self, _: str, exits: tuple[int, ...], entries: tuple[int, ...], bits: int, n: int, waiting: int, kept: int
+    ) -> list[Cost]:
         """Streams from a fork into its second branch, while what the first branch handed on waits: only for one width."""
-        into = [self.tables.stream(waiting, b, bits) for b in entries]
-        return [lut if a == kept else np.inf for a in exits for lut in into]
+        into = [(self.tables.stream(waiting, b, bits), converter_cycles(n, waiting, b)) for b in entries]
+        return [(lut if a == kept else np.inf, cycles) for a in exits for lut, cycles in into]
 
 
 class _Draft:

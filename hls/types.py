@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from boards.board import Resources
+from hls.pace import Pace, converter_cycles
 
 Folding = Mapping[str, Mapping[str, int | str]]
 """FINN node name to its attributes (PE, SIMD, …): what FINN's `folding_config_file` takes."""
@@ -59,10 +61,11 @@ class NodeEstimate:
     Attributes:
         node, op_type: FINN's name and class.
         layer: it belongs to.
-        cycles: a frame.
+        cycles: a frame, by FINN.
         resources: by FINN.
         folding: its attributes.
         sources: names of the nodes it reads; none for the host.
+        pace: how it reads and hands on a frame; None of a kind of which that is not known, and in files of bitloop 0.1.
     """
 
     node: str
@@ -72,6 +75,7 @@ class NodeEstimate:
     resources: Resources
     folding: Mapping[str, int | str]
     sources: tuple[str, ...] = ()
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,56 @@ class Estimate:
         return scaled(found, self.factors) if self.factors else found
 
     @property
-    def bottleneck_cycles(self) -> int:
-        """Cycles a frame in the steady state: those of the slowest node, as they are estimated."""
+    def finn_bottleneck_cycles(self) -> int:
+        """What FINN says of the cycles a frame in the steady state: those of the slowest node."""
         return max(n.cycles for n in self.nodes)
 
+    @cached_property
+    def bottleneck_cycles(self) -> int:
+        """Cycles a frame in the steady state: those of the slowest node or width converter, as they are estimated."""
+        return max(self.finn_bottleneck_cycles, *self.converters.values(), 0)
+
+    @cached_property
+    def converters(self) -> dict[tuple[str, str], int]:
+        """Cycles a frame of every width converter, by the nodes before and behind it; FINN counts none."""
+        pace_of = {n.node: n.pace for n in self.nodes}
+        found = {}
+        for n in self.nodes:
+            for source in n.sources:
+                before, behind = pace_of[source], n.pace
+                if before is not None and behind is not None and before.hands_on != behind.reads:
+                    found[source, n.node] = converter_cycles(before.n_handed_on, before.hands_on, behind.reads)
+        return found
+
     @property
-    def latency_cycles(self) -> int:
-        """Cycles of the first frame: FINN's critical path, the largest sum over nodes that read each other."""
+    def finn_latency_cycles(self) -> int:
+        """What FINN says of the cycles of the first frame: its critical path, the largest sum over nodes that read each other.
+
+        It is far too much where nodes overlap, as those of convolutions do.
+        """
         ends: dict[str, int] = {}
         for n in self.nodes:
             ends[n.node] = n.cycles + max((ends[s] for s in n.sources), default=0)
         return max(ends.values())
+
+    @cached_property
+    def latency_cycles(self) -> int:
+        """Cycles of the first frame, by the paces of the nodes (`hls.first_frame`); FINN's where one is not known."""
+        return self.finn_latency_cycles if self._first_frame is None else self._first_frame
+
+    @property
+    def has_paces(self) -> bool:
+        """Whether the first frame is estimated by the paces of the nodes, and not by FINN's sum."""
+        return self._first_frame is not None
+
+    @cached_property
+    def _first_frame(self) -> int | None:
+        if any(n.pace is None for n in self.nodes):
+            return None
+        from hls.first_frame import first_frame  # numba is slow to import, and nothing else here wants it
+
+        at = {n.node: i for i, n in enumerate(self.nodes)}
+        return first_frame([n.pace for n in self.nodes], [[at[s] for s in n.sources] for n in self.nodes])
 
     @property
     def fps(self) -> float:
@@ -179,7 +222,14 @@ class Estimate:
         names = [n["node"] for n in raw["nodes"]]
         chain = [(), *((name,) for name in names)]  # what files of bitloop 0.1 do not say
         nodes = tuple(
-            NodeEstimate(**{**n, "resources": Resources(**n["resources"]), "sources": tuple(n.get("sources", before))})
+            NodeEstimate(
+                **{
+                    **n,
+                    "resources": Resources(**n["resources"]),
+                    "sources": tuple(n.get("sources", before)),
+                    "pace": Pace.from_dict(n["pace"]) if n.get("pace") else None,
+                }
+            )
             for n, before in zip(raw["nodes"], chain, strict=False)
         )
         corrections = tuple(Correction(**{**c, "resources": Resources(**c["resources"])}) for c in raw["corrections"])
@@ -208,10 +258,11 @@ class Estimate:
             raise ValueError("it has no node that takes a cycle")
 
     def cycles_per_layer(self) -> dict[str, int]:
-        """Cycles a frame of each layer: those of its slowest node."""
+        """Cycles a frame of each layer: those of its slowest node, or of a slower width converter in front of one."""
         out: dict[str, int] = {}
         for n in self.nodes:
-            out[n.layer] = max(out.get(n.layer, 0), n.cycles)
+            into = (self.converters.get((source, n.node), 0) for source in n.sources)
+            out[n.layer] = max(out.get(n.layer, 0), n.cycles, *into)
         return out
 
     def resources_per_layer(self) -> dict[str, Resources]:

@@ -120,7 +120,7 @@ class Bench:
         top.write_text("\n".join(parts) + "\n")
         options, tools, made = Options(assertions=assertions, optimization="-O0"), find_toolchain(), folder / "cpp"
         _verilate(tools, options, [*files, top], made)
-        _compile(tools, options, made, folder / "simulator", folder / "runtime", lambda what, total, done: None)
+        _compile(tools, options, made, folder / "simulator", folder.parents[1] / "verilator", lambda what, total, done: None)
         end = {"in": Stream("in", 16, 1, 1, "UINT16"), "out": Stream("out", 8, 1, 1, "UINT8")}
         self._simulator = Simulator(Netlist((), end, "in", "out", ()), folder / "simulator")
 

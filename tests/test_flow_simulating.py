@@ -31,13 +31,14 @@ class FakeSimulator:
     """Answers as the circuit does, and is slower the more its FIFOs lack of `ENOUGH` words.
 
     Attributes:
+        netlist, accelerator: what it stands for.
         feeds, depths: that it was asked with.
         wrong: tensor of which the stream has a wrong word; None for none.
         error: that a run raises; None for none.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
-        self.netlist, self._accelerator = accelerator.netlist, accelerator
+        self.netlist, self.accelerator = accelerator.netlist, accelerator
         self.feeds: list[Feed] = []
         self.depths: list[Mapping[str, int]] = []
         self.wrong: str | None = None
@@ -57,7 +58,7 @@ class FakeSimulator:
         if vcd is not None:
             vcd.write_text("$date")
         self._recorded = frames
-        answers = self._accelerator.circuit.run(frames).reshape(len(frames), -1).copy()
+        answers = self.accelerator.circuit.run(frames).reshape(len(frames), -1).copy()
         if self.wrong is not None:
             answers[1, 2] += 1
         interval = ESTIMATED + sum(max(0, ENOUGH - depth) for depth in held.values()) + round(1000 * feed.gaps)
@@ -68,7 +69,7 @@ class FakeSimulator:
         )
 
     def words_of(self, stream: str, records: Path) -> NDArray[Any]:
-        found = self._accelerator.expected(stream, self._recorded).reshape(-1, self.netlist.streams[stream].lanes).copy()
+        found = self.accelerator.expected(stream, self._recorded).reshape(-1, self.netlist.streams[stream].lanes).copy()
         if stream == self.wrong:
             found[3] += 1
         return found
@@ -135,7 +136,9 @@ def test_estimate_and_simulation_stand_side_by_side_and_are_kept(
     n_fifos = len(fake[0].netlist.fifos)
     interval = ESTIMATED + 8 * n_fifos  # of 32 words each
     assert f"cycles a frame, steady state {ESTIMATED:,} {interval:,}" in said
-    assert "cycles of the first frame 12,554 5,000" in said
+    latency = fake[0].accelerator.estimate.latency_cycles
+    assert ESTIMATED < latency < fake[0].accelerator.estimate.finn_latency_cycles == 12_554
+    assert f"cycles of the first frame {latency:,} 5,000" in said
     assert "MVAU_hls_0 fc1 10 90.0% 0.0% 10.0% the bottleneck" in said
     assert f"{N_GOLDEN} frames of the golden set: every answer is, bit for bit" in said
     assert "that of the hardware layers in integers and the trained network" in said
@@ -146,7 +149,7 @@ def test_estimate_and_simulation_stand_side_by_side_and_are_kept(
     assert (record.n_frames, record.bottleneck) == (N_GOLDEN, "MVAU_hls_0")
     assert record.design.estimate is not None
     document = json.loads((run / "simulation.json").read_text())
-    assert document["estimated"] == {"interval_cycles": ESTIMATED, "latency_cycles": 12_554}
+    assert document["estimated"] == {"interval_cycles": ESTIMATED, "latency_cycles": latency}
     assert document["simulated"]["interval_cycles"] == interval
 
 

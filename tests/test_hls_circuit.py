@@ -146,7 +146,8 @@ def test_a_bias_and_a_norm_behind_the_last_layer_are_floats_to_the_bit(tmp_path:
 def test_cycles_are_those_of_the_estimate(tmp_path: Path) -> None:
     network = Network("tfc")
     circuit = check(network, network.uniform(2), (), 0, tmp_path)
-    assert (circuit.interval_cycles, circuit.latency_cycles) == (50176, 50176 + 4096 + 4096 + 640 + 10)
+    assert circuit.interval_cycles == 50176
+    assert 50176 + 4096 < circuit.latency_cycles < 50176 + 4096 + 4096 + 640 + 10  # FINN's sum, in which nothing overlaps
 
 
 # --- single nodes -----------------------------------------------------------------------------------------------------

@@ -24,11 +24,15 @@ WIDTHS = range(1, 4)  # few enough to enumerate
 
 
 class RandomTables(MadeUpTables):
-    """Three layers of one or two steps whose costs are drawn for every key: no order in them to rely on."""
+    """Three layers of one or two steps whose costs are drawn for every key: no order in them to rely on.
 
-    def __init__(self, seed: int) -> None:
+    With elements that go through every stream a frame, width converters take cycles.
+    """
+
+    def __init__(self, seed: int, elements: int = 0) -> None:
         self.layers = ("a", "b", "c")
         self._seed = seed
+        self._elements = elements
         self._n_steps = np.random.default_rng(seed).integers(1, 3, 3)
 
     def sections(self, layer: int, key: LayerKey) -> list[Section]:
@@ -38,8 +42,11 @@ class RandomTables(MadeUpTables):
         out: list[Section] = []
         for i in range(n_steps):
             ends = (act_in if i == 0 else 1, act_out if i == n_steps - 1 else 1)
-            out.append(Section([[drawn_options(rng, *ends)] for _ in range(int(rng.integers(1, 3)))]))
+            out.append(Section([[drawn_options(rng, *ends, self._elements)] for _ in range(int(rng.integers(1, 3)))]))
         return out
+
+    def widths(self, _: int) -> tuple[int, ...]:
+        return (1, 2, 3, 4, 8)
 
 
 def policies(tables: MadeUpTables) -> Iterator[BitPolicy]:
@@ -66,19 +73,20 @@ rooms = st.builds(Resources, lut=st.integers(20, 80), ff=st.just(1), bram18=st.i
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10_000), rooms, st.integers(1, 5), st.integers(0, 1000))
-def test_what_is_allowed_can_be_finished(seed: int, limits: Resources, max_cycles: int, walk: int) -> None:
-    check_walk(RandomTables(seed), limits, max_cycles, walk)
+@given(st.integers(0, 10_000), rooms, st.integers(1, 5), st.integers(0, 1000), st.sampled_from([0, 8]))
+def test_what_is_allowed_can_be_finished(seed: int, limits: Resources, max_cycles: int, walk: int, elements: int) -> None:
+    check_walk(RandomTables(seed, elements), limits, max_cycles, walk)
 
 
+@pytest.mark.parametrize("elements", [0, 12])  # of which a converter from 2 to 4 takes 6 cycles, one from 2 to 3 eight
 @pytest.mark.parametrize("projects", [False, True])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), limits=rooms, max_cycles=st.integers(2, 5), walk=st.integers(0, 1000))
+@given(seed=st.integers(0, 10_000), limits=rooms, max_cycles=st.integers(2, 9), walk=st.integers(0, 1000))
 def test_so_it_can_behind_a_fork(
-    monkeypatch: pytest.MonkeyPatch, projects: bool, seed: int, limits: Resources, max_cycles: int, walk: int
+    monkeypatch: pytest.MonkeyPatch, projects: bool, elements: int, seed: int, limits: Resources, max_cycles: int, walk: int
 ) -> None:
     monkeypatch.setattr(topology_module, "MAX_BITS", 2)
-    check_walk(BranchTables(seed, projects), limits + Resources(lut=50, bram18=3, dsp=4), max_cycles, walk)
+    check_walk(BranchTables(seed, projects, elements), limits + Resources(lut=50, bram18=3, dsp=4), max_cycles, walk)
 
 
 def check_walk(tables: MadeUpTables, limits: Resources, max_cycles: int, walk: int) -> None:
@@ -107,9 +115,9 @@ def test_few_of_the_choices_that_can_be_finished_are_refused() -> None:
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 10_000), rooms)
-def test_fewest_cycles_is_what_some_policy_reaches(seed: int, limits: Resources) -> None:
-    tables = RandomTables(seed)
+@given(st.integers(0, 10_000), rooms, st.sampled_from([0, 8]))
+def test_fewest_cycles_is_what_some_policy_reaches(seed: int, limits: Resources, elements: int) -> None:
+    tables = RandomTables(seed, elements)
     found = fewest_cycles(tables, limits)  # type: ignore[arg-type]
     if found is not None:
         assert fitting(tables, limits, found)

@@ -23,6 +23,7 @@ from tests.test_hls_circuit import finn_answers, one_node, random_frames, thresh
 
 FRAMES = 3
 TYPES = ("INT2", "UINT3", "INT8", "UINT1", "UINT8", "BIPOLAR", "TERNARY", "INT5")
+WIDE = ("UINT15", "INT16", "UINT16", "INT17")  # around what is computed a row at once
 Made = tuple[str, int, Case]
 """What it is, the cycles of a frame, and the case."""
 
@@ -84,7 +85,9 @@ def matrices(rng: random.Random, memory: Path, number: int) -> Made:
     reads, weights, steps = rng.choice(TYPES), rng.choice(TYPES), rng.choice([None, 1, 3, 15])
     counts = number % 4 == 3
     reads, weights, low = ("BINARY", "BINARY", 0) if counts else (reads, weights, -300)
-    summed, hands_on = ("UINT8", "UINT8") if counts else ("INT18", "INT18")
+    if number % 4 == 2:
+        reads = WIDE[number // 4 % len(WIDE)]
+    summed = hands_on = "UINT8" if counts else "INT30"
     constants: tuple[tuple[NDArray[Any], str], ...] = ((random_frames(seed, rows, (columns,), weights), weights),)
     if steps is not None:
         table = thresholds(np.random.default_rng(seed), columns, steps, low, rows if counts else 300)

@@ -103,8 +103,9 @@ def test_the_fast_core_is_finns_core(tmp_path: Path) -> None:
     (tmp_path / "bitloop_top.sv").write_text("\n".join(parts) + "\n")
     sources = [*(f for f in files if f.name != "mvu.sv"), tmp_path / "finn_mvu.sv", OWN / "mvu.sv", tmp_path / "bitloop_top.sv"]
     tools, options = find_toolchain(), Options(optimization="-O0")
-    _verilate(tools, options, sources, tmp_path / "cpp")
-    _compile(tools, options, tmp_path / "cpp", tmp_path / "simulator", tmp_path / "runtime", lambda what, total, done: None)
+    made, shared = tmp_path / "cpp", tmp_path.parent / "verilator"
+    _verilate(tools, options, sources, made)
+    _compile(tools, options, made, tmp_path / "simulator", shared, lambda what, total, done: None)
     ends = {"in": Stream("in", 8, 1, 1, "UINT8"), "out": Stream("out", 8, 1, 1, "UINT8")}
     simulator = Simulator(Netlist((), ends, "in", "out", ()), tmp_path / "simulator")
     simulator.run(np.array([[1]]), Feed(refill=False), records=tmp_path / "records", timeout_s=300)

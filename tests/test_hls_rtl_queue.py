@@ -35,7 +35,8 @@ class Unit:
     def answers(self, queue: OutputQueue, assertions: bool, feed: Feed = PRESSED) -> tuple[np.ndarray, np.ndarray]:
         """What it hands on, and what it is to hand on."""
         options = Options(queue, fast=False, assertions=assertions, optimization="-O0")
-        simulator = build_simulator(self.netlist, self.folder / f"{queue}-{assertions}", options, shared=self.folder.parent)
+        shared = self.folder.parents[1] / "verilator"
+        simulator = build_simulator(self.netlist, self.folder / f"{queue}-{assertions}", options, shared=shared)
         frames = random_frames(0, 3, self.circuit.reads.shape[1:], "UINT4")
         return simulator.run(frames, feed).answers, self.circuit.run(frames).reshape(3, -1)
 

@@ -28,7 +28,8 @@ def tfc(tmp_path_factory: pytest.TempPathFactory) -> tuple[Accelerator, Simulato
     source = source_of_policy(made_run(folder / "made") / "policy.json")
     prepare(source.plan(), BOARD, source.onnx, folder / "checkpoint.onnx")
     accelerator = rtl_accelerator(folder / "checkpoint.onnx", BOARD, folder / "rtl")
-    return accelerator, build_simulator(accelerator.netlist, folder / "simulator", Options(optimization="-O1"))
+    options, shared = Options(optimization="-O1"), folder.parent / "verilator"
+    return accelerator, build_simulator(accelerator.netlist, folder / "simulator", options, shared=shared)
 
 
 @pytest.mark.parametrize("feed", [Feed(), Feed(gaps=0.3, back_pressure=0.4, seed=1), Feed(back_pressure=0.8, seed=2)])

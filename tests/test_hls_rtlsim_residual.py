@@ -26,7 +26,8 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Accelerator, Sim
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("residual")
     accelerator = rtl_accelerator(small_checkpoint(folder), BOARD, folder / "rtl", sizing=True)
-    return accelerator, build_simulator(accelerator.netlist, folder / "simulator", OPTIONS), folder
+    shared = folder.parent / "verilator"
+    return accelerator, build_simulator(accelerator.netlist, folder / "simulator", OPTIONS, shared=shared), folder
 
 
 def test_the_network_has_what_is_to_be_tested(residual: tuple[Accelerator, Simulator, Path]) -> None:

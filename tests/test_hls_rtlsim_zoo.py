@@ -66,7 +66,7 @@ def test_a_network_answers_bit_for_bit_and_as_fast_as_estimated(case: Case, tmp_
     checkpoint = zoo_checkpoint(case.name, policy, drawn(network, policy, rng), tmp_path, case.target_fps, case.top_k)
     accelerator = rtl_accelerator(checkpoint, BOARD, tmp_path / "rtl")
     options = Options(OutputQueue.CORRECTED, assertions=True, optimization="-O1")
-    simulator = build_simulator(accelerator.netlist, tmp_path / "simulator", options)
+    simulator = build_simulator(accelerator.netlist, tmp_path / "simulator", options, shared=tmp_path.parent / "verilator")
     frames = random_frames(accelerator, 4)
     expected = accelerator.circuit.run(frames).reshape(4, -1)
     for feed in (Feed(), Feed(gaps=0.3, back_pressure=0.4, seed=1)):

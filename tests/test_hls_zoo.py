@@ -56,7 +56,9 @@ def test_the_best_design_costs_what_finns_flow_says(
     mine = estimator.estimate(policy, LIMITS)
     finn = estimate_with_flow(tmp_path / "network.onnx", PYNQ_Z2, folding=mine.folding, implementations=mine.implementations)
     assert differences(mine, finn) == []
-    assert mine.latency_cycles == finn.latency_cycles
+    assert mine.finn_latency_cycles == finn.finn_latency_cycles
+    assert (mine.latency_cycles, mine.bottleneck_cycles) == (finn.latency_cycles, finn.bottleneck_cycles)
+    assert mine.has_paces
 
 
 def test_any_design_costs_what_finns_flow_says(costed: tuple[Network, TableEstimator], tmp_path: Path) -> None:

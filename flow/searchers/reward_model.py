@@ -26,7 +26,7 @@ N_WAVES = 128  # random Fourier features of a draw of the process
 LENGTHS, VARIANCES, NOISES = (0.5, 1.0, 2.0), (0.02, 0.05, 0.1, 0.2, 0.4), (0.02, 0.05, 0.1)  # that the process may have
 MOST_BEHIND, HALF_TRUSTED = 2.0, 0.25  # of the spread of rewards: what lies further behind, and what has half a say
 OTHER_SHARE = 0.5  # of the draws are of the other model, once there are many trials
-FEW, MANY = 20, 40  # trials: up to few the regression stands alone, from many on it is finer, and no longer believed alone
+FEW, MANY = 20, 40  # trials: up to few the regression stands alone, from many on it is not believed alone
 
 
 def errors_of(bits: object) -> Floats:
@@ -89,8 +89,7 @@ class MonotoneModel:
 
     def fit(self, bits: object, rewards: Floats, trust: Floats) -> None:
         """Take in rewards (n,) of policies (n, d), each with a share (n,), above 0 and at most 1, of a full say."""
-        self._effects_of = _harms_of if len(rewards) >= MANY else _effects_of
-        x = self._effects_of(bits)
+        x = _harms_of(bits)
         self._centre, self._spread = np.average(x, axis=0, weights=trust), x.std(axis=0) + 1e-6
         self._offset, self._scale = float(np.average(rewards, weights=trust)), float(rewards.std()) + 1e-6
         z, say = (self._centre - x) / self._spread, np.sqrt(trust / NOISE)
@@ -99,10 +98,10 @@ class MonotoneModel:
         self._mean = self._function(self._wanted)
 
     def _function(self, wanted: Floats) -> Callable[[object], Floats]:
-        harm, effects_of = nnls(self._rows, wanted, maxiter=MOST_STEPS)[0], self._effects_of
+        harm = nnls(self._rows, wanted, maxiter=MOST_STEPS)[0]
 
         def function(bits: object) -> Floats:
-            found: Floats = self._offset + self._scale * ((self._centre - effects_of(bits)) / self._spread @ harm)
+            found: Floats = self._offset + self._scale * ((self._centre - _harms_of(bits)) / self._spread @ harm)
             return found
 
         return function
@@ -126,8 +125,6 @@ def _trusted(rewards: Floats) -> tuple[Floats, Floats]:
     high = float(np.quantile(rewards, 0.95))
     spread = max(high - float(np.quantile(rewards, 0.05)), 1e-6)
     rewards = np.maximum(rewards, high - MOST_BEHIND * spread)
-    if len(rewards) < MANY:
-        return rewards, np.ones(len(rewards))
     behind = np.maximum(high - rewards, 0.0) / (HALF_TRUSTED * spread)
     return rewards, 1.0 / (1.0 + behind**2)
 

@@ -73,7 +73,7 @@ class Sought(_Part):
 class Finalist(_Part):
     """A trial whose policy was retrained with other seeds: seed to accuracy on the search split."""
 
-    trial: Count
+    trial: int
     trial_search: float
     again: dict[str, Share]
     mean: float
@@ -108,7 +108,7 @@ class PolicyDocument(_Part):
     estimate: dict[str, Any]
     objective: Sought | None = None
     finalists: tuple[Finalist, ...] = Field(default=(), strict=False)
-    trial: Count
+    trial: int  # below 0: of another run of a shared study
     n_trials: Count
     final_images: Count
     retraining: Retraining | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flow.constraint import ANY_FPS, Constraint
 from flow.errors import RunDirectoryError
 from flow.report import command
 from flow.run_directory import IDENTITY_FILE, RunDirectory
+from flow.store import Elsewhere
 from flow.trial import Trial
 from flow.watch.policy_document import PolicyDocument, read_document
 from flow.watch.trials_file import read_trials
@@ -166,10 +167,20 @@ def read_run(path: Path, measurements: Path | None = None) -> RunView:
 
 
 def _by_searcher(studies: dict[str, list[Trial]], searcher: str) -> dict[str, list[Trial]]:
-    """The run's own searcher by its name; studies that others put into the same file by theirs."""
-    if len(studies) == 1 and searcher:
-        return {searcher: next(iter(studies.values()))}
-    return studies
+    """The run's own searcher by its name; studies that others put into the same file by theirs.
+
+    Trials that runs of a shared study did are theirs, with the numbers that they have there; but those that this run asked for,
+    too, are its own.
+    """
+    if len(studies) != 1 or not searcher:
+        return studies
+    (trials,) = studies.values()
+    own = [t for t in trials if not isinstance(t, Elsewhere)]
+    found, policies = {searcher: own}, {t.policy for t in own}
+    for t in trials:
+        if isinstance(t, Elsewhere) and t.policy not in policies:
+            found.setdefault(f"{t.searcher} of {t.run}", []).append(replace(t, number=t.number_there))
+    return {name: of for name, of in found.items() if of}
 
 
 def _layers(document: PolicyDocument, policy: BitPolicy, estimate: Estimate) -> tuple[LayerView, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from boards.board import Resources
 from flow.pareto import utilisation
+from flow.store import Elsewhere
 from flow.trial import Trial
 
 FOLDER = "tensorboard"
@@ -59,6 +60,9 @@ class Scalars:
             begun = SessionLog(status=SessionLog.START)
             events += [Event(wall_time=now_s, file_version=FILE_VERSION), Event(wall_time=now_s, step=0, session_log=begun)]
         for trial in trials:
+            if isinstance(trial, Elsewhere):  # its number is another run's
+                self._best = max(self._best, trial.accuracy)
+                continue
             if trial.stopped_at is None:
                 self._best = max(self._best, trial.accuracy)
             values = [Summary.Value(tag=tag, simple_value=value) for tag, value in self._values(trial).items()]

@@ -5,7 +5,13 @@
 // Out:    MH/PE words a vector, PE values in a word.
 // Cycles: MW/SIMD × MH/PE a vector; a vector is read during the first MW/SIMD of them. An output that is not taken
 //         stops the unit at the end of the next row. The pipeline's own latency, some cycles a frame, is not in it.
-// WEIGHTS, THRESHOLDS: files of numbers in the order in which they are taken. COUNTS: how many places are alike.
+// WEIGHTS: file of the matrix row by row; with DEPTHWISE, of weights in the order in which they are taken.
+// THRESHOLDS: file of those of row after row. COUNTS: how many places are alike.
+// Sums are seen at the end of a row only, and are computed then, all at once, by hls/rtlsim/kernels.cpp where it can.
+import "DPI-C" function void bitloop_rows(
+	input shortint  weights[], input shortint  values[], input int  first, input bit  counts, output int  sums[]
+);
+
 module bitloop_matrix #(
 	int MW = 4,
 	int MH = 4,
@@ -44,7 +50,9 @@ module bitloop_matrix #(
 	int  thresholds[STEPS == 0? 1 : MH * STEPS];
 	if(STEPS != 0)  initial  $readmemh(THRESHOLDS, thresholds);
 
-	int  values[DEPTHWISE? LANES : MW];
+	localparam bit  AT_ONCE = !DEPTHWISE && IN_BITS <= (IN_SIGNED? 16 : 15);
+	shortint  words[AT_ONCE? MW : 1];
+	int  values[AT_ONCE? 1 : DEPTHWISE? LANES : MW];
 	int  sums[PE];
 	int  sf = 0, nf = 0;
 
@@ -79,25 +87,35 @@ module bitloop_matrix #(
 			if(out0_V_TREADY)  out0_V_TVALID <= 0;
 			if(go) begin
 				automatic int  first = DEPTHWISE? 0 : sf * SIMD;
-				automatic int  weight = (nf * SF + sf) * PE * SIMD;
+				automatic int  weight = DEPTHWISE? (nf * SF + sf) * PE * SIMD : nf * PE * MW + sf * SIMD;
 				automatic logic [OUT_WIDTH-1:0]  word = '0;
 				if(reads) begin
 					// verilator unroll_disable
-					for(int i = 0; i < LANES; i++)  values[first + i] = value_of(in0_V_TDATA[i * IN_BITS +: IN_BITS]);
-				end
-				// verilator unroll_disable
-				for(int p = 0; p < PE; p++) begin
-					automatic int  sum = sf == 0? 0 : sums[p];
-					// verilator unroll_disable
-					for(int s = 0; s < SIMD; s++) begin
-						automatic int  value = values[DEPTHWISE? s * PE + p : first + s];
-						automatic int  factor = 32'(weights[weight + p * SIMD + s]);
-						sum = sum + (COUNTS? 32'(value == factor) : value * factor);
+					for(int i = 0; i < LANES; i++) begin
+						automatic int  value = value_of(in0_V_TDATA[i * IN_BITS +: IN_BITS]);
+						if(AT_ONCE)  words[first + i] = 16'(value);
+						else  values[first + i] = value;
 					end
-					sums[p] = sum;
-					if(ends)  word[p * OUT_BITS +: OUT_BITS] = handed_on(sum, nf * PE + p);
+				end
+				if(AT_ONCE) begin
+					if(ends)  bitloop_rows(weights, words, nf * PE, COUNTS, sums);
+				end
+				else begin
+					// verilator unroll_disable
+					for(int p = 0; p < PE; p++) begin
+						automatic int  sum = sf == 0? 0 : sums[p];
+						// verilator unroll_disable
+						for(int s = 0; s < SIMD; s++) begin
+							automatic int  value = values[DEPTHWISE? s * PE + p : first + s];
+							automatic int  factor = 32'(weights[weight + p * (DEPTHWISE? SIMD : MW) + s]);
+							sum = sum + (COUNTS? 32'(value == factor) : value * factor);
+						end
+						sums[p] = sum;
+					end
 				end
 				if(ends) begin
+					// verilator unroll_disable
+					for(int p = 0; p < PE; p++)  word[p * OUT_BITS +: OUT_BITS] = handed_on(sums[p], nf * PE + p);
 					out0_V_TDATA <= word;
 					out0_V_TVALID <= 1;
 					nf <= nf == NF - 1? 0 : nf + 1;

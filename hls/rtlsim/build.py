@@ -21,8 +21,9 @@ from hls.rtlsim.top import TOP, top_module
 Progress = Callable[[str, int, int], None]
 """What is done, how much of it there is, and how much of that is done."""
 
-_HARNESS = Path(__file__).with_name("harness.cpp")
-_PROGRAM = "simulator"
+_HARNESS, _KERNELS = (Path(__file__).with_name(name) for name in ("harness.cpp", "kernels.cpp"))
+_PROGRAM, _JOINED = "simulator", "joined"
+_SMALL = 500_000  # bytes of C++
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def build_simulator(
     files = readable_files(netlist.files, folder / "library", options.queue, options.fast)
     top = folder / f"{TOP}.sv"
     text = top_module(netlist)
-    key = _digest([text, repr(options), str(tools), _HARNESS.read_text(), *(f"{f}\n{f.read_text()}" for f in files)])
+    own = (_HARNESS.read_text(), _KERNELS.read_text())
+    key = _digest([text, repr(options), str(tools), *own, *(f"{f}\n{f.read_text()}" for f in files)])
     mark, program = folder / "built", folder / _PROGRAM
     if not (program.is_file() and mark.is_file() and mark.read_text() == key):
         mark.unlink(missing_ok=True)
@@ -144,10 +146,11 @@ def _compile(tools: Toolchain, options: Options, made: Path, program: Path, shar
     runtime = shared / _digest([str(tools), *flags])[:16]
     runtime.mkdir(parents=True, exist_ok=True)
     jobs: list[tuple[Path, Path, str]] = []
-    for kind, level in (("CLASSES_FAST", options.optimization), ("CLASSES_SLOW", "-O0"), ("SUPPORT_FAST", options.optimization),
-                        ("SUPPORT_SLOW", "-O0")):  # fmt: skip
-        jobs += [(made / f"{name}.cpp", made / f"{name}.o", level) for name in _listed(classes, kind)]
-    jobs.append((_HARNESS, made / "harness.o", options.optimization))
+    for speed, level, more in (("FAST", options.optimization, [_HARNESS]), ("SLOW", "-O0", [])):
+        names = (*_listed(classes, f"CLASSES_{speed}"), *_listed(classes, f"SUPPORT_{speed}"))
+        sources = _joined([*(made / f"{name}.cpp" for name in names), *more], made / f"{_JOINED}_{speed.lower()}.cpp")
+        jobs += [(source, source.with_suffix(".o"), level) for source in sources]
+    jobs.append((_KERNELS, runtime / f"kernels-{_digest([_KERNELS.read_text()])[:16]}.o", "-O3"))
     for name in (*_listed(classes, "GLOBAL_FAST"), *_listed(classes, "GLOBAL_SLOW")):
         jobs.append((tools.root / "include" / f"{name}.cpp", runtime / f"{name}.o", "-O2"))
     todo = sorted((j for j in jobs if j[1].parent != runtime or not j[1].exists()), key=lambda j: -j[0].stat().st_size)
@@ -163,6 +166,13 @@ def _compile(tools: Toolchain, options: Options, made: Path, program: Path, shar
     ran = _run([str(tools.compiler), "-pthread", "-o", str(program), *objects])
     if ran.returncode:
         raise SimulatorError(f"the simulator cannot be linked: {_complaint(ran, 'error')}")
+
+
+def _joined(sources: Sequence[Path], joint: Path) -> list[Path]:
+    """Sources with one for all small ones of them: of those the compiler would spend nearly all time on the same headers."""
+    small = [source for source in sources if source.stat().st_size < _SMALL]
+    joint.write_text("".join(f'#include "{source}"\n' for source in small), encoding="utf-8")
+    return [joint, *(source for source in sources if source not in small)]
 
 
 def _listed(classes: str, kind: str) -> list[str]:

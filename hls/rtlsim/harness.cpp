@@ -128,25 +128,38 @@ int main(int argc, char** argv) {
 	auto trace = std::make_unique<VerilatedVcdC>();
 	context->traceEverOn(true);
 	top->trace(trace.get(), 99);
+	trace->set_time_resolution("1ns");  // 10 a cycle, as of 100 MHz
 	trace->open(options["vcd"].c_str());
 #define DUMP() trace->dump(context->time())
 #else
 #define DUMP()
 #endif
-	auto edge = [&](bool level) {
-		top->ap_clk = level;
+	auto evaluate = [&](int ns) {
 		top->eval();
-		context->timeInc(5);
+		context->timeInc(ns);
 		DUMP();
 	};
+	auto rise = [&] {
+		top->ap_clk = 1;
+		evaluate(4);
+	};
+	auto fall = [&] {
+		top->ap_clk = 0;  // nothing happens then: what comes from outside next can be evaluated with it
+#ifdef BITLOOP_VCD
+		evaluate(5);
+#endif
+	};
+	// what comes from outside comes a little behind a falling edge: what moves is what a waveform shows at a rising edge
+	auto settle = [&] { evaluate(1); };
 
 	top->ap_clk = 0;
 	top->ap_rst_n = 0;
 	top->counting = top->in_valid = top->out_ready = 0;
 	top->recording = !record_folder.empty();  // borders of padding come as soon as the reset ends
 	for(int i = 0; i < 20; i++) {  // FINN's DSP units want 100 ns before they take anything
-		edge(true);
-		edge(false);
+		settle();
+		rise();
+		fall();
 		if(i == 15)  top->ap_rst_n = 1;
 	}
 
@@ -166,7 +179,7 @@ int main(int argc, char** argv) {
 		// of several frames the interval before the last one is counted, of one everything
 		top->counting = frames == 1 || told >= (frames - 1) * out_words;
 		counted += top->counting;
-		top->eval();
+		settle();
 		const bool takes = top->in_valid && top->in_ready, tells = top->out_valid && top->out_ready;
 		held = top->in_valid && !takes;
 		if(takes) {
@@ -183,8 +196,8 @@ int main(int argc, char** argv) {
 			told++;
 		}
 		idle = top->moving? 0 : idle + 1;
-		edge(true);
-		edge(false);
+		rise();
+		fall();
 		cycle++;
 		if(context->gotFinish()) {
 			end = "finished";
@@ -204,10 +217,10 @@ int main(int argc, char** argv) {
 		top->in_valid = 0;
 		top->out_ready = 1;
 		for(int i = 0; i < 200; i++) {
-			top->eval();
+			settle();
 			surplus += top->out_valid;
-			edge(true);
-			edge(false);
+			rise();
+			fall();
 		}
 	}
 	else if(strcmp(end, "done")) {  // the state in which everything waits: what the host wants, and what it would give

@@ -100,8 +100,7 @@ def model_of(node: HlsNode) -> Instance:
 
 def _matrix(node: HlsNode) -> Instance:
     pe, simd, mw, mh = (int(node.get(name)) for name in ("PE", "SIMD", "MW", "MH"))
-    weights = _integers(node, 1).reshape(mw // simd, simd, mh // pe, pe).transpose(2, 0, 3, 1)
-    return _unit(node, {"MW": mw, "MH": mh, "PE": pe, "SIMD": simd}, weights)
+    return _unit(node, {"MW": mw, "MH": mh, "PE": pe, "SIMD": simd}, _integers(node, 1).T)
 
 
 def _depthwise(node: HlsNode) -> Instance:

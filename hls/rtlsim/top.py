@@ -42,10 +42,14 @@ def top_module(netlist: Netlist) -> str:
         f"\toutput [{out_width - 1}:0] out_data, output out_valid, input out_ready",
         ");",
         *(f"\twire [{stream.width - 1}:0] d{number[name]};" for name, stream in netlist.streams.items()),
-        f"\twire [{n - 1}:0] v, r;",
-        f"\tassign d{source} = in_data[{reads.width - 1}:0], v[{source}] = in_valid, in_ready = r[{source}];",
-        f"\tassign out_data = {out_width}'(d{sink}), out_valid = v[{sink}], r[{sink}] = out_ready;",
+        f"\twire {', '.join(f'v{i}, r{i}' for i in range(n))};",
+        f"\twire [{n - 1}:0] v = {_together('v', n)}, r = {_together('r', n)};",
+        f"\tassign d{source} = in_data[{reads.width - 1}:0], v{source} = in_valid, in_ready = r{source};",
+        f"\tassign out_data = {out_width}'(d{sink}), out_valid = v{sink}, r{sink} = out_ready;",
         "\tassign moving = |(v & r);",
+        # what follows from a port is computed anew whenever a port changes: of the reset that would be nearly everything
+        "\tlogic rst_n = 0;",
+        "\talways_ff @(posedge ap_clk) rst_n <= ap_rst_n;",
         *(_instance(instance, number) for instance in netlist.instances),
         f"\tlongint words[{n}], stalled[{n}], starved[{n}], node_stalled[{n_nodes}], node_starved[{n_nodes}];",
         f"\twire [{n_nodes - 1}:0] moves, blocked, lacks;",
@@ -64,7 +68,7 @@ def top_module(netlist: Netlist) -> str:
         "\t\tend",
         "\tend",
         "\talways_ff @(posedge ap_clk) if(recording && ap_rst_n) begin",
-        *(f'\t\tif(v[{i}] && r[{i}])  bitloop_word({i}, $sformatf("%h", d{i}));' for i in range(n)),
+        *(f'\t\tif(v{i} && r{i})  bitloop_word({i}, $sformatf("%h", d{i}));' for i in range(n)),
         "\tend",
         "\tfinal begin",
         f"\t\tfor(int i = 0; i < {n}; i++)  bitloop_stream(i, words[i], stalled[i], starved[i], v[i], r[i]);",
@@ -78,24 +82,29 @@ def top_module(netlist: Netlist) -> str:
 def _state(instance: Instance, place: int, number: dict[str, int]) -> str:
     """What a node does in a cycle, of what its streams show."""
     reads, writes = [number[name] for name in instance.reads.values()], [number[name] for name in instance.out_streams]
-    moves = " || ".join(f"v[{i}] && r[{i}]" for i in (*reads, *writes))
-    blocked = " || ".join(f"v[{i}] && !r[{i}]" for i in writes)
+    moves = " || ".join(f"v{i} && r{i}" for i in (*reads, *writes))
+    blocked = " || ".join(f"v{i} && !r{i}" for i in writes)
     # of those that are ready only where a word is there it is the word that says so
-    lacks = " || ".join(f"!v[{i}]" if instance.waits_for_words else f"!v[{i}] && r[{i}]" for i in reads)
+    lacks = " || ".join(f"!v{i}" if instance.waits_for_words else f"!v{i} && r{i}" for i in reads)
     return f"\tassign moves[{place}] = {moves}, blocked[{place}] = {blocked}, lacks[{place}] = {lacks};"
 
 
 def _instance(instance: Instance, number: dict[str, int]) -> str:
-    ports = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
+    ports = [".ap_clk(ap_clk)", ".ap_rst_n(rst_n)"]
     for prefix, streams in (*instance.reads.items(), *instance.writes.items()):
         ids = [number[name] for name in reversed((streams,) if isinstance(streams, str) else streams)]
-        for signal, parts in (("TDATA", [f"d{i}" for i in ids]), ("TVALID", [f"v[{i}]" for i in ids]),
-                              ("TREADY", [f"r[{i}]" for i in ids])):  # fmt: skip
+        for signal, parts in (("TDATA", [f"d{i}" for i in ids]), ("TVALID", [f"v{i}" for i in ids]),
+                              ("TREADY", [f"r{i}" for i in ids])):  # fmt: skip
             # FINN's streamers of weights have theirs in small letters
             ports.append(f".{prefix}_{signal if prefix.endswith('_V') else signal.lower()}({_joined(parts)})")
     ports += [f".{port}({expression})" for port, expression in instance.ties.items()]
     told = ", ".join(f".{name}({value})" for name, value in instance.parameters.items())
     return f"\t{instance.module} {f'#({told}) ' if told else ''}{identifier(instance.node)}({', '.join(ports)});"
+
+
+def _together(name: str, n: int) -> str:
+    """One signal of each stream as a vector. Signals of their own are computed each for itself, bits of a vector are not."""
+    return _joined(f"{name}{i}" for i in reversed(range(n)))
 
 
 def _joined(parts: Iterable[str]) -> str:
