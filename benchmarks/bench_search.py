@@ -52,7 +52,8 @@ def confirmed(
     """What a search would end with that evaluates the most promising few again (`flow.finalists`)."""
     ranked = [policies[i] for i in np.argsort(-np.array(rewards), kind="stable")]
     named = searcher.shortlist(N_FINALISTS) if isinstance(searcher, Shortlisting) else []
-    few: list[BitPolicy] = list(dict.fromkeys([*named, *ranked]))[:N_FINALISTS]
+    in_turn = [p for pair in zip(named, ranked, strict=False) for p in pair]
+    few: list[BitPolicy] = list(dict.fromkeys([*in_turn, *ranked]))[:N_FINALISTS]
     again = [1 + seed + k for k in range(N_OTHER_SEEDS)]
     return max(few, key=lambda p: float(np.mean([table.reward(p, s) for s in again])))
 

@@ -47,15 +47,17 @@ class Finalist:
 def in_order(trials: Sequence[Trial], searcher: Searcher, evaluator: Evaluator, n: int) -> list[Trial]:
     """Trials of different policies, the most promising first.
 
-    The first `n` are those that the searcher names, if it has an opinion on what of the rewards is noise; the others come as
-    they rank.
+    Where the searcher has an opinion on what of the rewards is noise, the first `n` are in turn one that it names and one of
+    those with the best rewards: a model may take for noise what it cannot express. The others come as they rank.
     """
     first: dict[BitPolicy, Trial] = {}
     for trial in trials:
         first.setdefault(trial.policy, trial)
     ranked = sorted(first.values(), key=lambda t: evaluator.objective.rank(t, evaluator.constraint.limits), reverse=True)
     named = [p for p in searcher.shortlist(n) if p in first] if isinstance(searcher, Shortlisting) else []
-    return [first[p] for p in dict.fromkeys([*named, *(t.policy for t in ranked)])]
+    by_reward = [t.policy for t in ranked]
+    in_turn = [p for pair in zip(named, by_reward, strict=False) for p in pair]
+    return [first[p] for p in dict.fromkeys([*in_turn, *by_reward])]
 
 
 def confirm(

@@ -40,10 +40,17 @@ class Listener:
 
 
 class Opinionated(RandomSearcher):
-    """Thinks most of one policy."""
+    """Thinks most of one policy, then of one that was never tried."""
 
     def shortlist(self, n: int) -> list[BitPolicy]:
         return [POLICIES[3], policy_of((8, 8), (8, 8), (8, None))][:n]
+
+
+class Contrary(RandomSearcher):
+    """Thinks most of what had the lowest rewards."""
+
+    def shortlist(self, n: int) -> list[BitPolicy]:
+        return [t.policy for t in sorted(trials(), key=lambda t: t.accuracy)][:n]
 
 
 def final(path: Path, evaluator: SimulatedEvaluator, n: int, listener: Listener | None = None) -> tuple[Finalist, ...]:
@@ -86,6 +93,13 @@ def test_a_searchers_opinion_comes_first_and_stopped_trials_come_last() -> None:
     stopped = [replace(t, stopped_at="quantized") if t.number == 2 else t for t in trials()]
     order = in_order([*stopped, replace(stopped[0], number=9)], Opinionated(decisions(), 0), evaluator, 2)  # type: ignore[arg-type]
     assert [t.number for t in order] == [3, 4, 0, 1, 2]
+
+
+def test_half_of_the_finalists_are_of_the_searchers_choice_and_half_have_the_best_rewards() -> None:
+    order = in_order(trials(), Contrary(decisions(), 0), SimulatedEvaluator(), 4)  # type: ignore[arg-type]
+    best = sorted(range(len(POLICIES)), key=lambda i: -trials()[i].accuracy)
+    assert [t.number for t in order[:4]] == [best[-1], best[0], best[-2], best[1]]
+    assert sorted(t.number for t in order) == sorted(best)
 
 
 def test_more_are_looked_at_where_none_is_accurate_enough(tmp_path: Path) -> None:
