@@ -109,7 +109,10 @@ def _verify(source: BuildSource, directory: BuildDirectory, n_images: int, liste
     n_quantizers = len(stages[0].activations)
     if n_quantizers != len(names) - 1:  # more than one a layer, or no layers known
         names = [f"quantizer {i}" for i in range(1, n_quantizers + 2)]
-    found = verdicts(names, stages[0].logits if trained is None else trained, stages)
+    try:
+        found = verdicts(names, stages[0].logits if trained is None else trained, stages)
+    except VerificationError as error:
+        raise VerificationError(f"{source.onnx}: {error}") from error
     wrong = next((v for v in found if not v.agrees), None)
     if wrong is not None:
         raise VerificationError(_complaint(wrong, source))

@@ -230,8 +230,8 @@ def _child(file: Path, out: Path, write: int) -> None:
         told: dict[str, Any] = {"became": through_the_flow(file, out), "wrong": ""}
     except BITLOOP_ERRORS as error:
         text = " ".join(str(error).split())  # as the command line prints it: FINN's own words may have several lines
-        wrong = "" if text else "says nothing"
-        told = {"became": type(error).__name__, "wrong": wrong, "named": file.stem in text, "said": text[:600]}
+        wrong = "" if file.stem in text else "does not name the file"
+        told = {"became": type(error).__name__, "wrong": wrong, "said": text[:600]}
     except BaseException as error:
         told = {"became": type(error).__name__, "wrong": "is no error of bitloop's", "said": str(error)[:600]}
     told["grown_mib"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) >> 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -141,17 +142,23 @@ class Sshd:
 
     def sessions(self) -> list[psutil.Process]:
         """The processes of sshd that serve connections."""
-        return [p for p in psutil.Process(self._process.pid).children(recursive=True) if p.name().startswith("sshd")]
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith("sshd"):
+                    found.append(process)
+        return found
 
     def cut(self) -> None:
         """End every connection, as a restart of the board does."""
         for session in self.sessions():
-            session.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends with the one that it was started by
+                session.kill()
 
     def stop(self) -> None:
         found = [*psutil.Process(self._process.pid).children(recursive=True)]
         self._process.kill()
         self._process.wait()
         for process in found:
-            if process.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
