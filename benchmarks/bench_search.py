@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.kept import add_line, read_lines
 from flow.config import SearchSettings
-from flow.finalists import N_OTHER_SEEDS
+from flow.finalists import N_OTHER_SEEDS, in_turn
 from flow.searchers import SEARCHERS, Searcher, Shortlisting, make_searcher
 from flow.tabular import PolicyTable
 from models.device import prepare_process
@@ -52,8 +52,7 @@ def confirmed(
     """What a search would end with that evaluates the most promising few again (`flow.finalists`)."""
     ranked = [policies[i] for i in np.argsort(-np.array(rewards), kind="stable")]
     named = searcher.shortlist(N_FINALISTS) if isinstance(searcher, Shortlisting) else []
-    in_turn = [p for pair in zip(named, ranked, strict=False) for p in pair]
-    few: list[BitPolicy] = list(dict.fromkeys([*in_turn, *ranked]))[:N_FINALISTS]
+    few = in_turn(named, ranked)[:N_FINALISTS]
     again = [1 + seed + k for k in range(N_OTHER_SEEDS)]
     return max(few, key=lambda p: float(np.mean([table.reward(p, s) for s in again])))
 

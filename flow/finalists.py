@@ -55,9 +55,12 @@ def in_order(trials: Sequence[Trial], searcher: Searcher, evaluator: Evaluator, 
         first.setdefault(trial.policy, trial)
     ranked = sorted(first.values(), key=lambda t: evaluator.objective.rank(t, evaluator.constraint.limits), reverse=True)
     named = [p for p in searcher.shortlist(n) if p in first] if isinstance(searcher, Shortlisting) else []
-    by_reward = [t.policy for t in ranked]
-    in_turn = [p for pair in zip(named, by_reward, strict=False) for p in pair]
-    return [first[p] for p in dict.fromkeys([*in_turn, *by_reward])]
+    return [first[p] for p in in_turn(named, [t.policy for t in ranked])]
+
+
+def in_turn(named: Sequence[BitPolicy], ranked: Sequence[BitPolicy]) -> list[BitPolicy]:
+    """Policies that a searcher names and those with the best rewards, in turn, then the rest of the latter; each once."""
+    return list(dict.fromkeys([*(p for pair in zip(named, ranked, strict=False) for p in pair), *ranked]))
 
 
 def confirm(
