@@ -22,27 +22,23 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.bench_halving import Quiet
 from benchmarks.kept import add_line, read_lines
+from benchmarks.task import Quiet, Task, percent, spread
 from flow.config import SearchSettings
-from flow.constraint import reach_under
-from flow.decision import Decisions
-from flow.evaluator import DISTILLATION, RETRAINING, Evaluator
+from flow.evaluator import DISTILLATION, RETRAINING
 from flow.finalists import confirm
-from flow.pipeline import find_splits, find_weights
 from flow.searchers import make_searcher
 from flow.searchers.space import PolicySpace
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
 from flow.workers import InProcess
-from models.device import prepare_process, resolve_device
+from models.device import prepare_process
 from models.policy import BitPolicy
-from models.registry import get_model
 from models.train import accuracy, fitted, train
 
 KEPT = Path(__file__).with_name("measured") / "board.jsonl"
@@ -54,44 +50,35 @@ TRUTH_EPOCHS, TRUTH_SEEDS = 3, (101, 102, 103)
 BUDGETS = (10, 25, 50)
 
 
-class Bench:
+def task_of(seed: int, device: str) -> Task:
     """The task with a seed, on a device."""
+    named = {"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS, "device": device}
+    return Task(SearchSettings.model_validate(named))
 
-    def __init__(self, seed: int, device: str) -> None:
-        self.settings = SearchSettings.model_validate({"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS})
-        model = get_model(MODEL)
-        self.whole = find_splits(model, DATASET, self.settings.data_dir, Quiet())
-        splits = self.whole.for_search()
-        weights = find_weights(model, splits, None, 0)
-        if weights is None:
-            raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
-        self.weights, self.device = weights, resolve_device(device)
-        constraint = self.settings.constraint
-        self.evaluator = Evaluator(weights, splits, constraint, self.settings.retrain_images, seed, self.device)
-        self.decisions = Decisions(self.evaluator.specs, reach_under(constraint, self.evaluator.tables))
 
-    def test_accuracy(self, policy: BitPolicy, epochs: int, seed: int) -> float:
-        """Of a policy after long retraining."""
-        train_split = self.whole.train
-        recipe = fitted(replace(RETRAINING, n_images=epochs * len(train_split)), self.whole.for_search(), epochs)
-        teacher = self.weights.network().eval().to(self.device)
-        network = self.evaluator.quantized(policy)
-        train(network, train_split, replace(recipe, distillation=DISTILLATION), seed, teacher=teacher)
-        return round(accuracy(network, self.whole.test), 5)
+def test_accuracy(task: Task, policy: BitPolicy, epochs: int, seed: int) -> float:
+    """Of a policy after long retraining."""
+    train_split = task.whole.train
+    recipe = fitted(replace(RETRAINING, n_images=epochs * len(train_split)), task.whole.for_search(), epochs)
+    network = task.evaluator.quantized(policy)
+    teacher = task.weights.network().eval().to(task.device)
+    train(network, train_split, replace(recipe, distillation=DISTILLATION), seed, teacher=teacher)
+    return round(accuracy(network, task.whole.test), 5)
 
-    def best_uniform(self) -> tuple[BitPolicy, float]:
-        """The best pair of bits that meets the constraint in every layer, and its accuracy on the search split."""
-        space = PolicySpace(self.decisions)
-        pairs = [BitPolicy.uniform(self.evaluator.specs, w, a) for w in range(1, 9) for a in range(1, 9)]
-        fit = [p for p in pairs if space.contains(space.vector(p))]
-        return max(((p, self.evaluator.score(p).accuracy) for p in fit), key=lambda found: found[1])
+
+def best_uniform(task: Task) -> BitPolicy:
+    """Of all pairs of bits that meet the constraint in every layer the one that has the highest accuracy after a trial."""
+    space = PolicySpace(task.decisions)
+    pairs = [BitPolicy.uniform(task.evaluator.specs, w, a) for w in range(1, 9) for a in range(1, 9)]
+    fit = [p for p in pairs if space.contains(space.vector(p))]
+    return max(fit, key=lambda p: task.evaluator.score(p).accuracy)
 
 
 def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dict[str, Any]:
     """One search, and the answer's accuracy; kept before and after the latter."""
-    bench = Bench(seed, device)
-    evaluator = bench.evaluator
-    searcher = make_searcher(name, bench.decisions, seed)
+    task = task_of(seed, device)
+    evaluator = task.evaluator
+    searcher = make_searcher(name, task.decisions, seed)
     begun, cpu_begun = time.monotonic(), time.process_time()
     with TemporaryDirectory(prefix="bitloop-board-") as folder:
         store = TrialStore(Path(folder) / "trials.db", "s")
@@ -103,38 +90,38 @@ def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dic
             print(f"{name} {seed}: trial {len(trials)}, {trials[-1].accuracy:.4f}, {took_s:.0f} s", flush=True)
 
         run_trials(searcher, evaluator, InProcess(evaluator), store, n_trials, on_trial)
-        finalists = confirm(trials, searcher, evaluator, store, bench.settings.finalists, Quiet())
+        finalists = confirm(trials, searcher, evaluator, store, task.settings.finalists, Quiet())
         answer = finalists[0].trial if finalists else max(trials, key=lambda t: t.reward)
     row = {
-        "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(bench.device),
-        "float": round(bench.weights.search_accuracy, 5),
+        "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(task.device),
+        "float": round(task.weights.search_accuracy, 5),
         "wall_s": round(time.monotonic() - begun), "cpu_s": round(time.process_time() - cpu_begun),
         "accuracies": [round(t.accuracy, 5) for t in trials], "fps": round(answer.estimate.fps, 1),
         "searched": round(answer.accuracy, 5), "policy": json.loads(answer.policy.to_json()),
     }  # fmt: skip
     add_line(kept, row)
-    row["test"] = [bench.test_accuracy(answer.policy, TRUTH_EPOCHS, s) for s in TRUTH_SEEDS]
+    row["test"] = [test_accuracy(task, answer.policy, TRUTH_EPOCHS, s) for s in TRUTH_SEEDS]
     add_line(kept, row)
     return row
 
 
 def against_uniform(name: str, epochs: int, device: str) -> None:
     """Retrain the answers of a searcher, and the best uniform policy, with the same seeds; goes on where it stopped."""
-    bench = Bench(0, device)
+    task = task_of(0, device)
     rows = read_lines(KEPT_UNIFORM)
     policies = {f"{name} {r['seed']}": BitPolicy.from_json(json.dumps(r["policy"])) for r in latest(read_lines(KEPT))
                 if r["searcher"] == name}  # fmt: skip
     kept = next((r["policy"] for r in rows if r["of"] == "uniform"), None)
-    policies["uniform"] = BitPolicy.from_json(json.dumps(kept)) if kept else bench.best_uniform()[0]
+    policies["uniform"] = BitPolicy.from_json(json.dumps(kept)) if kept else best_uniform(task)
     for seed in TRUTH_SEEDS:
         for of, policy in policies.items():
-            cell = {"of": of, "seed": seed, "epochs": epochs, "float": round(bench.weights.search_accuracy, 5)}
+            cell = {"of": of, "seed": seed, "epochs": epochs, "float": round(task.weights.search_accuracy, 5)}
             if any(cell.items() <= r.items() for r in rows):
                 continue
-            estimate = bench.evaluator.estimate(policy)
+            estimate = task.evaluator.estimate(policy)
             row = cell | {
-                "device": str(bench.device), "policy": json.loads(policy.to_json()), "fps": round(estimate.fps, 1),
-                "test": bench.test_accuracy(policy, epochs, seed),
+                "device": str(task.device), "policy": json.loads(policy.to_json()), "fps": round(estimate.fps, 1),
+                "test": test_accuracy(task, policy, epochs, seed),
             }  # fmt: skip
             add_line(KEPT_UNIFORM, row)
             print(row, flush=True)
@@ -146,7 +133,7 @@ def report_uniform(rows: list[dict[str, Any]]) -> str:
     for of, epochs in dict.fromkeys((r["of"], r["epochs"]) for r in rows):
         runs = [r for r in rows if (r["of"], r["epochs"]) == (of, epochs)]
         bits = " ".join(f"{b['weight']}/{b['act'] or '-'}" for b in runs[0]["policy"].values())
-        found = spread([100 * r["test"] for r in runs])
+        found = percent([r["test"] for r in runs])
         lines.append(f"| {of}: {bits} | {runs[0]['fps']:,.0f} | {epochs} | {len(runs)} | {found} |")
     return "\n".join(lines)
 
@@ -171,11 +158,6 @@ def report(rows: list[dict[str, Any]]) -> str:
         cells = [name, str(len(runs)), *map(spread, best), spread(answers), spread([r["fps"] for r in runs], ",.0f")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def spread(values: list[float], form: str = ".2f") -> str:
-    """Mean and standard deviation."""
-    return f"{fmean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
 
 
 def main() -> None:

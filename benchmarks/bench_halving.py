@@ -14,24 +14,21 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.kept import add_line, read_lines
+from benchmarks.task import Quiet, Task, percent
 from flow.config import SearchSettings
-from flow.constraint import reach_under
-from flow.decision import Decisions
-from flow.evaluator import RETRAINING, Evaluator
+from flow.evaluator import RETRAINING
 from flow.finalists import confirm
-from flow.pipeline import find_splits, find_weights
 from flow.searchers import make_searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
 from flow.workers import InProcess
 from models.device import prepare_process
-from models.registry import get_model
 
 KEPT = Path(__file__).with_name("measured") / "halving.jsonl"
 WAYS: dict[str, dict[str, object]] = {"whole": {}, "halving": {"halving": True}, "free of training": {"retrain_images": 0}}
@@ -40,27 +37,13 @@ N_TRIALS, MOST_TRIALS = 30, 400
 TRUTH_IMAGES, TRUTH_SEEDS = 4 * RETRAINING.n_images, (101, 102, 103)
 
 
-class Quiet:
-    """Is told how things get on, and says nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def advance(self, work: str, done: int, total: int, detail: str = "") -> None:
-        """Nothing."""
-
-
 def measure(way: str, seed: int, budget_s: float | None) -> dict[str, Any]:
     """One search until its CPU time is up, or of `N_TRIALS` trials where there is no limit on it."""
-    settings = SearchSettings.model_validate({"model": MODEL, "seed": seed, "min_fps": MIN_FPS, **WAYS[way]})
-    model = get_model(MODEL)
-    splits = find_splits(model, "mnist", settings.data_dir, Quiet()).for_search()
-    weights = find_weights(model, splits, None, 0)
-    assert weights is not None
-    evaluator = Evaluator(weights, splits, settings.constraint, settings.retrain_images, seed, halving=settings.halving)
-    decisions = Decisions(evaluator.specs, reach_under(settings.constraint, evaluator.tables))
-    decisions.feasible(())
-    searcher = make_searcher(settings.searcher, decisions, seed)
+    named = {"model": MODEL, "dataset": "mnist", "seed": seed, "min_fps": MIN_FPS, "device": "cpu"}
+    task = Task(SearchSettings.model_validate({**named, **WAYS[way]}))
+    evaluator, settings = task.evaluator, task.settings
+    task.decisions.feasible(())  # what only the first question takes is no part of the search
+    searcher = make_searcher(settings.searcher, task.decisions, seed)
     with TemporaryDirectory(prefix="bitloop-halving-") as folder:
         store, begun = TrialStore(Path(folder) / "trials.db", "s"), time.process_time()
         trials: list[Trial] = []
@@ -92,8 +75,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         runs = [r for r in rows if r["way"] == way]
         if len(runs) > 1:
             means = (fmean(r[k] for r in runs) for k in ("cpu_s", "trials", "whole"))
-            accuracies = [100 * r["accuracy"] for r in runs]
-            cells = [way, str(len(runs)), *(f"{m:.0f}" for m in means), f"{fmean(accuracies):.2f} ± {stdev(accuracies):.2f}"]
+            cells = [way, str(len(runs)), *(f"{m:.0f}" for m in means), percent([r["accuracy"] for r in runs])]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -14,22 +14,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
-from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.bench_accuracy import OUT, PUBLISHED, RECIPES
-from benchmarks.bench_halving import Quiet
 from benchmarks.kept import add_line, read_lines
+from benchmarks.task import Task, percent
 from flow.config import SearchSettings
 from flow.evaluator import DISTILLATION, RETRAINING, Evaluator
-from flow.pipeline import find_splits, find_weights
-from models.data import Splits
 from models.device import prepare_process
 from models.policy import BitPolicy, LayerBits
-from models.registry import get_model
 from models.spec import LayerSpec
 from models.train import Recipe, accuracy, train
-from models.weights import Pretrained
 
 KEPT = OUT / "uniform.jsonl"
 MODEL, DATASET = "tfc", "mnist"
@@ -63,34 +58,28 @@ def candidates(of: tuple[int, int], evaluator: Evaluator) -> list[BitPolicy]:
     return found
 
 
-def retrained(
-    weights: Pretrained, evaluator: Evaluator, whole: Splits, policy: BitPolicy, recipe: Recipe, seed: int
-) -> tuple[float, float]:
+def retrained(task: Task, policy: BitPolicy, recipe: Recipe, seed: int) -> tuple[float, float]:
     """Accuracies on the search and test splits."""
-    network = evaluator.quantized(policy)
-    train(network, whole.train, recipe, seed, teacher=weights.network().eval())
-    return accuracy(network, whole.search), accuracy(network, whole.test)
+    network = task.evaluator.quantized(policy)
+    train(network, task.whole.train, recipe, seed, teacher=task.weights.network().eval())
+    return accuracy(network, task.whole.search), accuracy(network, task.whole.test)
 
 
 def measure(of: tuple[int, int]) -> dict[str, Any]:
     """The best mixed policy found beside a uniform one, and its accuracies."""
-    settings = SearchSettings.model_validate({"model": MODEL, "dataset": DATASET, "min_fps": 1.0})
-    whole = find_splits(get_model(MODEL), DATASET, settings.data_dir, Quiet())
-    splits = whole.for_search()
-    weights = find_weights(get_model(MODEL), splits, None, 0)
-    if weights is None:
-        raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
-    evaluator = Evaluator(weights, splits, settings.constraint, RETRAINING.n_images, 0)
+    named = {"model": MODEL, "dataset": DATASET, "min_fps": 1.0, "retrain_images": RETRAINING.n_images, "device": "cpu"}
+    task = Task(SearchSettings.model_validate(named))
+    evaluator = task.evaluator
     policies = candidates(of, evaluator)
     few = sorted(policies, key=lambda p: -evaluator.score(p).accuracy)[:N_MEDIUM]
     medium = replace(RECIPES[MODEL], n_images=MEDIUM_IMAGES, distillation=DISTILLATION)
-    best = max(few, key=lambda p: retrained(weights, evaluator, whole, p, medium, 10)[0])
+    best = max(few, key=lambda p: retrained(task, p, medium, 10)[0])
     uniform = BitPolicy.uniform(evaluator.specs, *of)
     row = {
         "of": list(of), "policies": len(policies), "policy": json.loads(best.to_json()),
         "bits": bits_of(best, evaluator.specs), "bits of uniform": bits_of(uniform, evaluator.specs),
         "fps": round(evaluator.estimate(best).fps), "fps of uniform": round(evaluator.estimate(uniform).fps),
-        "test": [round(retrained(weights, evaluator, whole, best, RECIPES[MODEL], s)[1], 5) for s in SEEDS],
+        "test": [round(retrained(task, best, RECIPES[MODEL], s)[1], 5) for s in SEEDS],
     }  # fmt: skip
     add_line(KEPT, row)
     return row
@@ -108,17 +97,12 @@ def report(rows: list[dict[str, Any]]) -> str:
         its = [r["test"] for r in kept if (r["model"], r["weight"], r["act"]) == (MODEL, weight, act)]
         bits = ", ".join(f"{b['weight']}/{b['act'] or '-'}" for b in row["policy"].values())
         cells = [
-            f"{weight}/{act}", spread(its), bits, spread(row["test"]),
+            f"{weight}/{act}", f"{percent(its)} %", bits, f"{percent(row['test'])} %",
             f"{row['bits'][0]:,} (uniform {row['bits of uniform'][0]:,})", f"{row['bits'][1]} ({row['bits of uniform'][1]})",
             f"{row['fps']:,} ({row['fps of uniform']:,})", f"{PUBLISHED[MODEL, weight, act]:.2f} %",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation of shares, in percent."""
-    return f"{100 * fmean(values):.2f} ± {100 * stdev(values):.2f} %"
 
 
 def main() -> None:
