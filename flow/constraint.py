@@ -40,6 +40,17 @@ class Constraint:
             raise SettingsError(f"MAX_UTIL is {self.max_utilisation:g}; a share above 0 and at most 1 is wanted")
 
     @property
+    def wants_fps(self) -> bool:
+        """Whether there is a frame rate to reach."""
+        return self.min_fps > ANY_FPS
+
+    @property
+    def in_words(self) -> str:
+        """The begin of a sentence: what is asked of the board."""
+        rate = f"At least {self.min_fps:,.0f} frames a second within" if self.wants_fps else "Within"
+        return f"{rate} {self.max_utilisation:.0%} of the board's resources"
+
+    @property
     def limits(self) -> Resources:
         """The resources that may be used."""
         c, share = self.board.capacity, self.max_utilisation

@@ -213,8 +213,7 @@ def summary(o: Outcome) -> str:
     lines = [
         f"# {run['MODEL']} on {c.board.title}, {run['DATASET']}",
         "",
-        f"At least {c.min_fps:,.0f} frames a second within {c.max_utilisation:.0%} of the board's resources; "
-        f"{o.n_trials} trials, searcher {run['SEARCHER']}, seed {run['SEED']}.",
+        f"{c.in_words}; {o.n_trials} trials, searcher {run['SEARCHER']}, seed {run['SEED']}.",
         "",
         "Every figure of speed and resources on this page is estimated, none is measured on a board. "
         f"Method: {o.estimate.method}, at {o.estimate.clock_mhz:g} MHz, and bitloop's corrections for what that leaves out.",

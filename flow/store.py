@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +86,12 @@ class TrialStore:
         self.path = path
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._translated((*STORAGE_ERRORS, RuntimeError)):  # the last for a file of another version of Optuna
-            self._study = optuna.create_study(
-                storage=f"sqlite:///{path}", study_name=study, direction="maximize", load_if_exists=True
-            )
+            storage = optuna.storages.RDBStorage("sqlite:///trials.db", engine_kwargs={"creator": self._connect})
+            self._study = optuna.create_study(storage=storage, study_name=study, direction="maximize", load_if_exists=True)
+
+    def _connect(self) -> sqlite3.Connection:
+        """To the file itself: SQLAlchemy's URLs do not take every path."""
+        return sqlite3.connect(self.path, check_same_thread=False)
 
     @contextlib.contextmanager
     def _translated(self, errors: tuple[type[Exception], ...] = STORAGE_ERRORS) -> Iterator[None]:

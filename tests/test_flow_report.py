@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from boards.board import Resources
 from flow import cli
+from flow.constraint import ANY_FPS
 from flow.report import Outcome, UniformResult, command, policy_document, summary, weight_bits
 from flow.trial import Trial
 from hls.types import Correction
@@ -167,6 +168,11 @@ def test_the_tables_of_the_summary(finished: Outcome) -> None:
         ["uniform 4 bits", "93.00%", "2,500", "0.733", "100 (25%)", "4 (44%)", "too slow: 2,500 fps"],
         ["uniform 2 bits", "80.00%", "5,000", "0.366", "100 (25%)", "4 (44%)", "fits"],
     ]
+
+
+def test_a_summary_names_no_frame_rate_where_none_is_asked_for(finished: Outcome) -> None:
+    any_rate = replace(finished, constraint=replace(finished.constraint, min_fps=ANY_FPS))
+    assert summary(any_rate).splitlines()[2] == "Within 80% of the board's resources; 9 trials, searcher ddpg, seed 3."
 
 
 def test_the_lines_of_the_summary(finished: Outcome) -> None:

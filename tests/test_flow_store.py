@@ -14,6 +14,7 @@ from boards.board import Resources
 from flow.errors import StoreError
 from flow.store import TrialStore
 from flow.trial import Trial
+from flow.watch.trials_file import read_trials
 from hls.types import Correction
 from tests.flow_fakes import estimate_of, no_room_beyond, policy_of
 
@@ -38,6 +39,15 @@ def path(tmp_path: Path) -> Path:
 def test_a_new_store_is_empty(path: Path) -> None:
     assert TrialStore(path, "tfc-pynq-z2").trials() == []
     assert path.is_file()
+
+
+@pytest.mark.parametrize("name", ["what?", "a b", "100%41", "#1", "é"])
+def test_its_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    written = filled(tmp_path / name / "trials.db").trials()
+    assert read_trials(tmp_path / name / "trials.db") == {"tfc-pynq-z2": written}
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert [p.name for p in (tmp_path / name).iterdir()] == ["trials.db"]
 
 
 def test_trials_come_back_as_they_were_added(path: Path) -> None:

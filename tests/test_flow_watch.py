@@ -208,7 +208,7 @@ def test_a_search_that_wants_no_frame_rate_says_none(run: Path, tmp_path: Path) 
     (other / "policy.json").write_text(json.dumps(document))
     view = read_run(other)
     assert subtitle(view).startswith(
-        "Sought: the highest frame rate with an accuracy of 90.00% or more. Within 85% of the board;"
+        "Sought: the highest frame rate with an accuracy of 90.00% or more. Within 85% of the board's resources;"
     )
     told = subtitle(view) + "".join(s.lead for s in sections(view)) + "".join(c.note for c in cards(view))
     assert "wanted" not in told

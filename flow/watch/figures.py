@@ -158,7 +158,7 @@ def pareto_figure(view: RunView) -> Figure:
         },
         "shapes": [], "annotations": [], "legend": {"orientation": "h", "y": -0.22},
     }  # fmt: skip
-    if view.wants_fps:
+    if view.constraint.wants_fps:
         shape, note = _line("x", view.constraint.min_fps, f"{view.constraint.min_fps:,.0f} fps wanted")
         if is_wide:
             note["x"] = log10(view.constraint.min_fps)  # an annotation's place on such an axis, other than a shape's

@@ -11,7 +11,7 @@ from boards.board import Board, Resources, difference
 from boards.measurement import Measurement, Simulation, Synthesis
 from boards.measurements import Measurements
 from boards.registry import get_board
-from flow.constraint import ANY_FPS, Constraint
+from flow.constraint import Constraint
 from flow.errors import RunDirectoryError
 from flow.report import command
 from flow.run_directory import IDENTITY_FILE, RunDirectory
@@ -98,11 +98,6 @@ class RunView:
     def best(self) -> Trial | None:
         """The trial of the best policy; None where it is not in `trials.db` (any more)."""
         return next((t for t in self.trials if t.policy == self.policy), None)
-
-    @property
-    def wants_fps(self) -> bool:
-        """Whether there is a frame rate to reach."""
-        return self.constraint.min_fps > ANY_FPS
 
     @property
     def mean_weight_bits(self) -> float | None:

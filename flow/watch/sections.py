@@ -59,14 +59,13 @@ class Section:
 
 def subtitle(view: RunView) -> str:
     """What was asked for."""
-    document, c, n = view.document, view.constraint, len(view.trials)
+    document, n = view.document, len(view.trials)
     sought = document.objective
     goal = "" if sought is None else f"Sought: {GOALS.get(sought.goal, sought.goal)}. "
     if sought is not None and sought.min_accuracy is not None:
         goal = f"{goal[:-2]} with an accuracy of {sought.min_accuracy:.2%} or more. "
-    rate = f"At least {c.min_fps:,.0f} frames a second within" if view.wants_fps else "Within"
     return (
-        f"{goal}{rate} {c.max_utilisation:.0%} of the board; {n} "
+        f"{goal}{view.constraint.in_words}; {n} "
         f"{'trial' if n == 1 else 'trials'}, searcher {', '.join(view.searches)}, seed {document.seed}."
     )
 
@@ -91,7 +90,7 @@ def cards(view: RunView) -> list[Card]:
         _accuracy_card(view),
         Card(
             "frames a second, estimated", f"{e.fps:,.0f}",
-            f"{e.fps / c.min_fps:.3g} × what is wanted" if view.wants_fps else "as fast as it may be",
+            f"{e.fps / c.min_fps:.3g} × what is wanted" if view.constraint.wants_fps else "as fast as it may be",
             "good" if e.fps >= c.min_fps * (1 - ROUNDING) else "bad",
         ),
         Card("first frame, estimated", _duration(e.latency_ms), f"{e.latency_cycles:,} cycles at {e.clock_mhz:g} MHz"),
@@ -186,7 +185,7 @@ def _resources(view: RunView) -> Section:
 def _cycles(view: RunView) -> Section:
     slowest, c = view.slowest, view.constraint
     lead = f"{slowest.name} is the bottleneck: {slowest.cycles:,} cycles a frame at {view.estimate.clock_mhz:g} MHz, estimated."
-    if view.wants_fps:
+    if view.constraint.wants_fps:
         lead += f" {c.max_cycles:,} would still reach {c.min_fps:,.0f} frames a second."
     return Section("cycles", "Cycles a frame", lead, figures.cycles_figure(view))
 
