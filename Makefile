@@ -24,10 +24,10 @@ COMMON := --model "$(MODEL)" --dataset "$(DATASET)" --seed $(SEED)
 SEARCHED = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag,TRIALS,trials) \
           $(call flag,MIN_FPS,min-fps) $(call flag,MAX_UTIL,max-util) $(call flag,TOP_K,top-k) $(call flag,SEARCHER,searcher) \
           $(call flag,RETRAIN_IMAGES,retrain-images) $(call flag,FINAL_IMAGES,final-images) $(call flag,THREADS,threads) \
-          $(call flag,DEVICE,device) $(call flag,CALIBRATION,calibration)
-# of make search alone
-SOUGHT = $(call flag,OBJECTIVE,objective) $(call flag,MIN_ACCURACY,min-accuracy) $(call flag,FINALISTS,finalists) \
-         $(if $(filter 1,$(HALVING)),--halving)
+          $(call flag,DEVICE,device) $(call flag,CALIBRATION,calibration) $(call flag,FINALISTS,finalists) \
+          $(if $(filter 1,$(HALVING)),--halving) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address)
+# of make search alone: a loop seeks the highest accuracy that holds on the board
+SOUGHT = $(call flag,OBJECTIVE,objective) $(call flag,MIN_ACCURACY,min-accuracy) $(call flag,STUDY,study)
 
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
@@ -70,8 +70,7 @@ ifdef STORAGE
 search: export BITLOOP_STORAGE = $(STORAGE)
 endif
 search: $(STAMP) ## search the bits of every layer; no board, no Vivado, no GPU
-	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address) \
-		$(call flag,STUDY,study)
+	@$(BIN)/bitloop search $(call flag,RUN,run) $(SEARCHED) $(SOUGHT)
 
 estimate: $(STAMP) ## what a policy costs, item by item (POLICY=…/policy.json, or WEIGHT_BITS and ACT_BITS)
 	@$(BIN)/bitloop estimate $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) \
@@ -124,6 +123,7 @@ calibrate: $(STAMP) ## estimated against measured; the next make search takes th
 		$(call flag,OUT,out) $(call flag,MEASUREMENTS,measurements)
 
 loop: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## search, build, measure, calibrate, and again: ROUNDS times, or until it holds
+	$(foreach name,OBJECTIVE MIN_ACCURACY STORAGE STUDY,$(if $($(name)),$(error make loop does not take $(name): it seeks the highest accuracy that reaches MIN_FPS on the board; leave it out, or run make search)))
 	@$(BIN)/bitloop loop --rounds $(ROUNDS) $(call flag,LOOP,loop) $(SEARCHED) $(ON_BOARD)
 
 report: $(STAMP) ## RUN as one page, report.html, that works offline (also while it searches)

@@ -22,13 +22,17 @@ from flow.cli_options import (
     DataDir,
     Dataset,
     Device,
+    Finalists,
+    Halving,
     MaxUtil,
     Measurements,
     Model,
+    RayAddress,
     Run,
     Seed,
     Threads,
     TopK,
+    Workers,
     settings_of,
 )
 from flow.errors import BITLOOP_ERRORS, MissingToolError
@@ -74,18 +78,14 @@ def search(
     retrain_images: Annotated[
         int | None, typer.Option(help="images of the brief retraining a trial; 0 for a reward free of training")
     ] = None,
-    halving: Annotated[bool, typer.Option(help="stop the retraining of policies that do badly early")] = False,
-    finalists: Annotated[
-        int | None, typer.Option(help="policies retrained with other seeds in the end, 4 unless given; 1: the best trial it is")
-    ] = None,
+    halving: Halving = False,
+    finalists: Finalists = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
     device: Device = "auto",
     calibration: Calibration = "auto",
-    workers: Annotated[int | None, typer.Option(help="processes that evaluate trials side by side, on Ray")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster, host:port or auto; this machine unless given")
-    ] = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     storage: Annotated[
         str | None, typer.Option(help="URL of a store that runs share a study in, postgresql://user@host/database")
     ] = None,

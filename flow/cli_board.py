@@ -19,13 +19,17 @@ from flow.cli_options import (
     DataDir,
     Dataset,
     Device,
+    Finalists,
+    Halving,
     Host,
     MaxUtil,
     Measurements,
     Model,
+    RayAddress,
     Seed,
     Threads,
     TopK,
+    Workers,
     settings_of,
 )
 from flow.interruption import ctrl_c
@@ -232,10 +236,14 @@ def loop(
     top_k: TopK = None,
     searcher: Annotated[str | None, typer.Option(help="as for a search")] = None,
     retrain_images: Annotated[int | None, typer.Option(help="images of the brief retraining a trial")] = None,
+    halving: Halving = False,
+    finalists: Finalists = None,
     final_images: Annotated[int | None, typer.Option(help="images of the final retraining")] = None,
     threads: Threads = None,
     device: Device = "auto",
     calibration: Calibration = "auto",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     batch_sizes: BatchSizes = "1,10,100,1000",
     repeats: Repeats = 5,
     timeout: Timeout = 120.0,
@@ -254,7 +262,8 @@ def loop(
     settings = settings_of(
         model=model, board=board, dataset=dataset, data_dir=data_dir, n_trials=trials, seed=seed, min_fps=min_fps,
         max_utilisation=max_util, top_k=top_k, searcher=searcher, retrain_images=retrain_images, final_images=final_images,
-        threads=threads, device=device, calibration=calibration,
+        threads=threads, device=device, calibration=calibration, halving=halving, finalists=finalists, workers=workers,
+        ray_address=ray_address,
     )  # fmt: skip
     effort = effort_of(batch_sizes, repeats, timeout)
     done = Loop(path or Path("loops") / settings.directory.name, settings, host, environment())

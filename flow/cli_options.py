@@ -35,6 +35,12 @@ Host = Annotated[
         help="user@address[:port] of a board with a PYNQ image, or simulated[:fault,…], the default (docs/measuring.md)"
     ),
 ]
+Halving = Annotated[bool, typer.Option(help="stop the retraining of policies that do badly early")]
+Finalists = Annotated[
+    int | None, typer.Option(help="policies retrained with other seeds in the end, 4 unless given; 1: the best trial it is")
+]
+Workers = Annotated[int | None, typer.Option(help="processes that evaluate trials side by side, on Ray")]
+RayAddress = Annotated[str | None, typer.Option(help="of a Ray cluster, host:port or auto; this machine unless given")]
 Calibration = Annotated[
     str, typer.Option(help="auto: what make calibrate left for the board, where there is one; none; or a path")
 ]
