@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -65,6 +66,26 @@ def test_what_is_filled_leaves_nothing_to_raise(seed: int) -> None:
     assert all(b >= a for a, b in zip(vector, filled, strict=True))
     raised = [space.raised(filled, i) for i in range(space.n)]
     assert not any(v is not None and space.contains(v) for v in raised)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_balanced_policies_are_feasible_and_leave_nothing_to_raise(seed: int) -> None:
+    space, rng = PolicySpace(chain()), np.random.default_rng(seed)
+    vector = space.balanced(rng)
+    assert space.contains(vector)
+    raised = [space.raised(vector, i) for i in range(space.n)]
+    assert not any(v is not None and space.contains(v) for v in raised)
+
+
+def test_balanced_policies_favour_no_layer_for_coming_first() -> None:
+    alike = [replace(spec, n_params=100, n_macs=1000) for spec in CHAIN]
+    levels = [(1, 2, 3, 4, 5, 6, 7, 8)] * (2 * N_LAYERS - 1)
+    space = PolicySpace(Decisions(alike, BudgetBounds(alike, allowed_bits(alike, levels), Budgets(1.0, 0.3))))
+    rng = np.random.default_rng(0)
+    drawn, balanced = (np.array([draw(rng)[::2] for _ in range(400)]).mean(axis=0) for draw in (space.draw, space.balanced))
+    assert drawn[0] > 2 * drawn[-1]  # of the weights, all that a budget of memory has to do with
+    assert balanced.max() < 1.1 * balanced.min()
 
 
 def test_unseen_policies_are_found_until_there_are_none() -> None:

@@ -36,7 +36,7 @@ class ModelBasedSearcher:
     """
 
     N_COSTS = 100  # policies of which the cost is asked at first
-    N_FIRST = 15  # trials before the model has a say: random, so that it learns of all decisions
+    N_FIRST = 10  # trials before the model has a say: random, so that it learns of all decisions
     N_ROUNDS = 2  # steps of the actor before a proposal
     N_EPISODES = 24  # imagined, of each step
     N_STARTS = 2  # of local search from each source: episodes and trials
@@ -106,9 +106,8 @@ class ModelBasedSearcher:
         return [self._space.policy(v) for v in self._promising(n)]
 
     def _random(self) -> Vector:
-        """A random policy; where the accuracy is sought it leaves nothing to spend."""
-        vector = self._space.draw(self._rng)
-        return vector if self._worth else self._space.filled(vector, self._rng.permutation(self._space.n))
+        """A random policy; where the accuracy is sought it leaves nothing to spend, and spends it evenly."""
+        return self._space.draw(self._rng) if self._worth else self._space.balanced(self._rng)
 
     def _imagined(self, function: Function) -> list[Vector]:
         """Where local search begins beside the trials."""

@@ -25,8 +25,8 @@ MOST_STEPS = 3000  # of the solver
 N_WAVES = 128  # random Fourier features of a draw of the process
 LENGTHS, VARIANCES, NOISES = (0.5, 1.0, 2.0), (0.02, 0.05, 0.1, 0.2, 0.4), (0.02, 0.05, 0.1)  # that the process may have
 MOST_BEHIND, HALF_TRUSTED = 2.0, 0.25  # of the spread of rewards: what lies further behind, and what has half a say
-OTHER_SHARE = 0.5  # of the draws are of the other model, once there are many trials
-FEW, MANY = 20, 40  # trials: up to few the regression stands alone, from many on it is not believed alone
+OTHER_SHARE = 0.5  # of the draws are of the other model
+FEW = 20  # trials, up to which the regression stands alone
 
 
 def errors_of(bits: object) -> Floats:
@@ -133,8 +133,7 @@ class RewardModel:
     """The monotone regression, and a Gaussian process on what it misses; draws come from another model, too.
 
     What a model cannot express it is wrong about for ever, and sure of: its draws keep to where it sees the best policies.
-    So once there are trials enough, every other draw is one of the free regression, which predicts worse and is wrong
-    elsewhere.
+    So every other draw is one of the free regression, which predicts worse and is wrong elsewhere.
     """
 
     def __init__(self) -> None:
@@ -152,9 +151,7 @@ class RewardModel:
         """
         y, self._trust = _trusted(np.asarray(rewards, float))
         self._linear.fit(bits, y, self._trust)
-        self._is_doubted = len(y) >= MANY
-        if self._is_doubted:
-            self._other.fit(bits, np.asarray(rewards, float))
+        self._other.fit(bits, np.asarray(rewards, float))
         self._x = errors_of(bits)
         self._scale = max(float(np.sqrt(np.average((y - np.average(y, weights=self._trust)) ** 2, weights=self._trust))), 1e-6)
         self._missed = (y - self._linear.mean(bits)) / self._scale
@@ -193,7 +190,7 @@ class RewardModel:
         That of the process is a draw before any trials, moved onto what was missed (Wilson et al., "Efficiently
         sampling functions from Gaussian process posteriors", ICML 2020).
         """
-        if self._is_doubted and rng.random() < OTHER_SHARE:
+        if rng.random() < OTHER_SHARE:
             return self._other.sample(rng)
         linear = self._linear.sample(rng)
         length, variance, noise = self._scales

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.decision import Decisions
-from models.policy import BitPolicy, LayerBits
+from models.policy import MAX_BITS, BitPolicy, LayerBits
 
 Vector = tuple[int, ...]
 """A policy as bits alone, decision by decision: weights and activation of the first layer, of the second, …"""
@@ -18,6 +18,8 @@ Vectors = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_KEPT = 100_000  # answers about policies
+UNEVENNESS = 0.5  # of the shares of a balanced policy: standard deviation of their logarithm
+N_HALVINGS = 10  # of the size it may have; finer than any level of its bits
 
 
 class PolicySpace:
@@ -96,6 +98,27 @@ class PolicySpace:
         for _ in range(self.decisions.n_layers):
             prefix.append(self.decisions.choose(prefix, rng.uniform(-1, 1, 2)))
         return self.vector(self.decisions.policy(prefix))
+
+    def balanced(self, rng: np.random.Generator) -> Vector:
+        """A random policy that leaves nothing to spend, in which no decision gets more for being made first.
+
+        Every decision has a share, drawn around one that is the same for all; their bits grow together, in proportion, as far
+        as is feasible. Uniformly random actions (`draw`) let the first layers spend what the last ones then lack.
+        """
+        shares = np.exp(UNEVENNESS * rng.standard_normal(self.n))
+
+        def grown(size: float) -> Vector:
+            return tuple(of[min(int(size * s), len(of) - 1)] for of, s in zip(self.levels, shares.tolist(), strict=True))
+
+        least, most = 0.0, MAX_BITS / float(shares.min())
+        vector = self.nearest(grown(least))
+        for _ in range(N_HALVINGS):
+            size = (least + most) / 2
+            if self.contains(grown(size)):
+                least, vector = size, grown(size)
+            else:
+                most = size
+        return self.filled(vector, rng.permutation(self.n))
 
     def nearest(self, wanted: Sequence[int]) -> Vector:
         """A policy with the wanted bits, or in every layer the feasible ones that are closest to them."""
