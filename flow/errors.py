@@ -23,6 +23,7 @@ BITLOOP_ERRORS, a tuple for `except`
     ├── ConstraintError
     ├── RunDirectoryError
     ├── MissingExtraError
+    ├── SearcherError
     ├── StoreError
     └── WorkersError
 """
@@ -104,6 +105,10 @@ class WorkersError(FlowError):
     """Workers cannot be had, or cannot begin."""
 
 
+class SearcherError(FlowError):
+    """A searcher asked for a policy that it may not ask for."""
+
+
 class StoreError(FlowError):
     """The store of trials cannot be read or written."""
 
@@ -145,6 +150,7 @@ __all__ = [
     "ReportError",
     "RtlFaultError",
     "RunDirectoryError",
+    "SearcherError",
     "SettingsError",
     "SimulationError",
     "SimulatorError",

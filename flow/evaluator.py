@@ -43,12 +43,13 @@ N_RUNG_IMAGES = 2000  # of the search split, that cheap evaluations are scored o
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation gives: accuracy on the search split, 0..1, and the accelerator; see `flow.trial.Trial`."""
+    """What an evaluation gives: accuracy on the search split, 0..1, and the accelerator; all as in `flow.trial.Trial`."""
 
     accuracy: float
     estimate: Estimate
     rungs: Mapping[str, float] = field(default_factory=dict)
     stopped_at: str | None = None
+    failure: str = ""
 
 
 class Evaluator:
@@ -148,7 +149,7 @@ class Evaluator:
     def score(self, policy: BitPolicy, whole: bool = False) -> Score:
         """Retrain a policy briefly and score it on the search split; what was asked before is remembered.
 
-        A policy whose retraining diverges has the accuracy 0.
+        A policy whose retraining diverges has the accuracy 0 and a failure, which names the layer.
 
         Args:
             policy: the bits.
@@ -165,12 +166,15 @@ class Evaluator:
         if known is not None:
             return Score(known, estimate)
         rungs: dict[str, float] = {}
-        if self._halving and not whole:
-            for rung, found in self._cheaply_scored(policy):
-                rungs[rung] = found
-                if not self._halving.goes_on(rung, found):
-                    return Score(self._halving.guess(rung, found), estimate, rungs, rung)
-        return Score(self._briefly_retrained_accuracy(policy, self._recipe, self.seed), estimate, rungs)
+        try:
+            if self._halving and not whole:
+                for rung, found in self._cheaply_scored(policy):
+                    rungs[rung] = found
+                    if not self._halving.goes_on(rung, found):
+                        return Score(self._halving.guess(rung, found), estimate, rungs, rung)
+            return Score(self._briefly_retrained_accuracy(policy, self._recipe, self.seed), estimate, rungs)
+        except TrainingError as error:
+            return Score(0.0, estimate, rungs, failure=f"its retraining diverged: {error}")
 
     def _cheaply_scored(self, policy: BitPolicy) -> Iterator[tuple[str, float]]:
         """The accuracies of cheap evaluations, the cheapest first."""
@@ -182,21 +186,24 @@ class Evaluator:
             yield SHORT, self._briefly_retrained_accuracy(policy, replace(self._recipe, n_images=n_images), self.seed)
 
     def accuracy_again(self, policy: BitPolicy, n_images: int, seed: int) -> float:
-        """The accuracy of a policy that is retrained once more on so many images, 1 or more, with another seed."""
-        return self._briefly_retrained_accuracy(policy, self._brief(n_images), seed)
+        """The accuracy of a policy that is retrained once more on so many images, 1 or more, with another seed.
+
+        Where that diverges it is 0.
+        """
+        try:
+            return self._briefly_retrained_accuracy(policy, self._brief(n_images), seed)
+        except TrainingError:
+            return 0.0
 
     def _briefly_retrained_accuracy(self, policy: BitPolicy, recipe: Recipe | None, seed: int) -> float:
         network = self._switched(policy)
-        try:
-            if recipe:
-                train(network, self.splits.train, recipe, seed, teacher=self._teacher)
-        except TrainingError:
-            return 0.0
+        if recipe:
+            train(network, self.splits.train, recipe, seed, teacher=self._teacher)
         return accuracy(network, self.splits.search)
 
     def remember(self, policy: BitPolicy, score: Score) -> None:
         """Take the score of a policy from an earlier run instead of retraining it."""
-        if self._halving and score.rungs and policy not in self._scores:
+        if self._halving and score.rungs and not score.failure and policy not in self._scores:
             self._halving.take_in(Climb(score.rungs, None if score.stopped_at else score.accuracy))
         self._scores[policy] = score
 

@@ -45,13 +45,13 @@ class Finalist:
 
 
 def in_order(trials: Sequence[Trial], searcher: Searcher, evaluator: Evaluator, n: int) -> list[Trial]:
-    """Trials of different policies, the most promising first.
+    """Trials of different policies, the most promising first; those that failed are left out where others did not.
 
     Where the searcher has an opinion on what of the rewards is noise, the first `n` are in turn one that it names and one of
     those with the best rewards: a model may take for noise what it cannot express. The others come as they rank.
     """
     first: dict[BitPolicy, Trial] = {}
-    for trial in trials:
+    for trial in [t for t in trials if not t.failure] or trials:
         first.setdefault(trial.policy, trial)
     ranked = sorted(first.values(), key=lambda t: evaluator.objective.rank(t, evaluator.constraint.limits), reverse=True)
     named = [p for p in searcher.shortlist(n) if p in first] if isinstance(searcher, Shortlisting) else []

@@ -107,8 +107,8 @@ class Objective:
     def rank(self, trial: Trial, limits: Resources, accuracy: float | None = None) -> tuple[float, ...]:
         """What a better trial has more of.
 
-        A trial that was stopped comes behind all others, then, where it is not the accuracy that is sought, one short of
-        the floor.
+        A trial that failed or was stopped comes behind all others, then, where it is not the accuracy that is sought, one
+        short of the floor.
 
         Args:
             trial: that is ranked.
@@ -116,7 +116,7 @@ class Objective:
             accuracy: of its policy, where more is known of it than the trial says.
         """
         known = trial.accuracy if accuracy is None else accuracy
-        is_whole = float(accuracy is not None or trial.stopped_at is None)
+        is_whole = float(accuracy is not None or (trial.stopped_at is None and not trial.failure))
         if self.goal is Goal.ACCURACY:
             return is_whole, known, trial.estimate.fps, -trial.number
         if known < self.floor:

@@ -22,7 +22,8 @@ def pareto_front(trials: Iterable[Trial], capacity: Resources) -> tuple[Trial, .
     """The trials that are not dominated in accuracy (most), frames a second (most) and utilisation (least).
 
     A trial dominates another if it is at least as good in all three and better in one. Of trials that are equal in all
-    three the first is kept. Those that were stopped early are left out: what their accuracy would have been is not known.
+    three the first is kept. Those that failed or were stopped early are left out: what their accuracy would have been is
+    not known.
 
     Args:
         trials: in any order.
@@ -31,7 +32,7 @@ def pareto_front(trials: Iterable[Trial], capacity: Resources) -> tuple[Trial, .
     Returns:
         From the most to the least accurate.
     """
-    scored = [(_objectives(t, capacity), t) for t in trials if t.stopped_at is None]
+    scored = [(_objectives(t, capacity), t) for t in trials if t.stopped_at is None and not t.failure]
     scored.sort(key=lambda item: (*(-value for value in item[0]), item[1].number))
     front: list[tuple[Objectives, Trial]] = []
     for objectives, trial in scored:  # whatever dominates a trial stands before it

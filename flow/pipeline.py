@@ -231,7 +231,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
     n_carried = carry_over(earlier, decisions, evaluator, store)
     with workers_of(settings, evaluator, make, listener) as workers:
         trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
-    write_json(run / "pareto.json", pareto_document([t for t in trials if t.stopped_at is None], constraint.board))
+    write_json(run / "pareto.json", pareto_document(trials, constraint.board))
     finalists = confirm(trials, searcher, evaluator, store, settings.finalists, listener)
     found = outcome(trials, finalists)
     _note_floor(settings.sought, found.best.accuracy if not finalists else finalists[0].accuracy, listener)
@@ -239,11 +239,9 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
 
 
 def _note_failure(trial: Trial, listener: Listener) -> None:
-    """Say that a trial failed, or that its retraining diverged: nothing else has no correct answer at all."""
+    """Say that a trial failed, if so."""
     if trial.failure:
         listener.note(f"trial {trial.number} failed: {trial.failure}; {trial.policy} counts as 0 and the search goes on")
-    elif trial.accuracy == 0:
-        listener.note(f"trial {trial.number}: the retraining of {trial.policy} diverged; it counts as 0 and the search goes on")
 
 
 def _note_floor(objective: Objective, accuracy: float, listener: Listener) -> None:
@@ -279,7 +277,7 @@ def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evalua
             decisions.replay(trial.policy)
         except ConstraintError:
             continue
-        if trial.stopped_at is None:
+        if trial.stopped_at is None and not trial.failure:
             carried.setdefault(trial.policy, trial.accuracy)
     for number, (policy, known) in enumerate(carried.items()):
         evaluator.remember_accuracy(policy, known)

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from flow.config import SearchSettings, keep_ray_quiet
@@ -30,14 +31,14 @@ class RayWorkers:
         ray: the package, initialised.
         make: makes an evaluator; carried to the workers by value.
         n: processes; 1 or more.
-        on_failure: gives the score of a trial that has failed.
+        on_failure: gives the score of a trial that has failed, and for which reason.
         n_gpus: of a worker, may be a part of one.
         n_cpus: of a worker.
         warn: told of every worker that is lost.
     """
 
     def __init__(
-        self, ray: Any, make: Callable[[], Evaluating], n: int, on_failure: Callable[[BitPolicy], Score],
+        self, ray: Any, make: Callable[[], Evaluating], n: int, on_failure: Callable[[BitPolicy, str], Score],
         n_gpus: float = 0.0, n_cpus: float = 1.0, warn: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         self._ray, self._n, self._on_failure, self._warn = ray, n, on_failure, warn
@@ -90,7 +91,7 @@ class RayWorkers:
         if self._losses[number] >= MOST_LOSSES:
             reason = f"{MOST_LOSSES} workers were lost with it"
             self._warn(f"trial {number} is given up: {reason}; is there memory enough for {self._n} workers?")
-            return Finished(number, self._on_failure(policy), 0.0, reason)
+            return Finished(number, self._on_failure(policy, reason), 0.0)
         self._warn(f"a worker was lost at trial {number}; another one does it")
         self.submit(number, policy)
         return None
@@ -183,6 +184,6 @@ def _own_workers(
         where = f"on the Ray cluster at {settings.ray_address}" if settings.ray_address else "on this machine"
         listener.note(f"{n} workers {where}, {n_threads} threads each")
         yield RayWorkers(
-            ray, prepared, n, lambda policy: failed(evaluator, policy), n_gpus,
+            ray, prepared, n, partial(failed, evaluator), n_gpus,
             float(n_threads) if settings.ray_address else 1.0, listener.note,
         )  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from flow.errors import SearcherError
 from flow.evaluator import Evaluator, Score
 from flow.objective import Goal
 from flow.searchers import Aiming, Searcher
 from flow.store import Elsewhere, TrialStore
 from flow.trial import Trial
 from flow.workers import Alone, Exchange, Finished, SharedWorkers, Workers
+from models.errors import PolicyError
 from models.policy import BitPolicy
 
 MOST_ELSEWHERE = 4  # trials a worker that wait for other runs; a searcher that asks for nothing else is not asked without end
@@ -30,7 +33,8 @@ def run_trials(
     A searcher that is asked and told as in the first run is afterwards as it was, so the search goes
     on as if it had never stopped. Trials that were under way when it stopped are evaluated first. With several workers a
     searcher is asked for the next policy before it was told of those under way; what it had been told by then is kept with
-    every trial, so that this, too, is done again as it was. It is told rewards, or, if it can aim, accuracies.
+    every trial, so that this, too, is done again as it was. It is told rewards, or, if it can aim, accuracies, and NaN of a
+    trial that failed.
 
     Where the workers share a study with other runs (`SharedWorkers`), the searcher is told of their trials, too, and what it
     asks for and another run is at is not evaluated here: the trial gets what comes of it there, and the searcher is asked for
@@ -44,6 +48,9 @@ def run_trials(
         n_trials: of this run in all, those of others not counted.
         on_trial: called with the trials so far after each one, once for all the old ones together and for those of other runs.
 
+    Raises:
+        SearcherError: the searcher asked for what this network cannot have, or what cannot meet the constraint.
+
     Returns:
         All trials, those of other runs among them, in the order in which they came to their end or were heard of; of this run
         at least `n_trials`.
@@ -53,7 +60,8 @@ def run_trials(
         searcher.aim(evaluator.worth())
 
     def tell(trial: Trial) -> None:
-        searcher.tell(trial.policy, trial.accuracy if aims else trial.reward)
+        reward = trial.accuracy if aims else trial.reward
+        searcher.tell(trial.policy, math.nan if trial.failure else reward)
 
     trials = store.trials()
     exchange: Exchange = Alone()
@@ -146,6 +154,8 @@ class _Desk:
         return self.n_open - self.n_elsewhere
 
     def hand_over(self, asked: _Asked) -> None:
+        """Have a policy evaluated, unless it was or is."""
+        self._check(asked)
         self._open[asked.number] = asked
         if asked.policy in self._known:
             self._done.append(replace(self._known[asked.policy], number=asked.number))
@@ -157,6 +167,22 @@ class _Desk:
                 self._workers.submit(asked.number, asked.policy)
             else:
                 self._elsewhere.add(asked.policy)
+
+    def _check(self, asked: _Asked) -> None:
+        """Look whether a searcher may ask for a policy: one of its own kind may do what it should not."""
+        whose = f"trial {asked.number}: the searcher asked for {asked.policy}"
+        try:
+            asked.policy.check_against(self._evaluator.specs)
+        except PolicyError as error:
+            raise SearcherError(
+                f"{whose}, which is none of this network: {error}; mend it, or name another SEARCHER"
+            ) from error
+        constraint, estimate = self._evaluator.constraint, self._evaluator.estimate(asked.policy)
+        if constraint.violation(estimate) > 0:
+            raise SearcherError(
+                f"{whose}, which cannot meet the constraint ({constraint.describe(estimate)}); a searcher may ask for what "
+                "Decisions.feasible allows layer by layer: mend it, or name another SEARCHER"
+            )
 
     def take_over(self) -> None:
         """Evaluate here what another run was at and has given up."""
@@ -200,7 +226,7 @@ class _Desk:
             rungs=finished.score.rungs,
             stopped_at=finished.score.stopped_at,
             n_told=asked.n_told,
-            failure=finished.failure,
+            failure=finished.score.failure,
         )
 
     def _remember(self, policy: BitPolicy, finished: Finished) -> None:
@@ -210,8 +236,8 @@ class _Desk:
 
 def _finished(trial: Trial) -> Finished:
     """What a trial came to, for others of the same policy."""
-    score = Score(trial.accuracy, trial.estimate, trial.rungs, trial.stopped_at)
-    return Finished(trial.number, score, 0.0, trial.failure)
+    score = Score(trial.accuracy, trial.estimate, trial.rungs, trial.stopped_at, trial.failure)
+    return Finished(trial.number, score, 0.0)
 
 
 def _ask_and_tell_again(ask: Callable[[], BitPolicy], tell: Callable[[Trial], None], trials: Sequence[Trial]) -> list[_Asked]:

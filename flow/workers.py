@@ -35,15 +35,13 @@ class Finished:
 
     Attributes:
         number: the trial's.
-        score: accuracy and accelerator; an accuracy of 0 where it failed.
+        score: accuracy and accelerator, or why there is no accuracy.
         duration_s: seconds that it took where it was done.
-        failure: why it failed; empty where it did not.
     """
 
     number: int
     score: Score
     duration_s: float
-    failure: str = ""
 
 
 class Workers(Protocol):
@@ -168,22 +166,22 @@ class InProcess:
 
 
 def evaluate(evaluator: Evaluating, number: int, policy: BitPolicy) -> Finished:
-    """Evaluate a policy; one that memory does not suffice for fails."""
-    begun = time.monotonic()
+    """Evaluate a policy; one that diverges fails, and so does one that memory does not suffice for."""
+    begun, failure = time.monotonic(), ""
     try:
-        score, failure = evaluator.score(policy), ""
+        score = evaluator.score(policy)
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
         failure = f"memory ran out: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     if failure:  # no longer within the exception, whose frames hold what took the memory
-        score = failed(evaluator, policy)
-    return Finished(number, score, time.monotonic() - begun, failure)
+        score = failed(evaluator, policy, failure)
+    return Finished(number, score, time.monotonic() - begun)
 
 
-def failed(evaluator: Evaluating, policy: BitPolicy) -> Score:
+def failed(evaluator: Evaluating, policy: BitPolicy, failure: str) -> Score:
     """What a policy gets whose evaluation came to nothing."""
-    return Score(0.0, evaluator.estimate(policy))
+    return Score(0.0, evaluator.estimate(policy), failure=failure)
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

@@ -84,6 +84,7 @@ class SimulatedEvaluator:
     seed = 7
 
     whole_images = 64
+    specs = SPECS
 
     def __init__(self, constraint: Constraint = CONSTRAINT, objective: Objective | None = None) -> None:
         self.constraint = constraint

@@ -95,6 +95,14 @@ def test_a_searchers_opinion_comes_first_and_stopped_trials_come_last() -> None:
     assert [t.number for t in order] == [3, 4, 0, 1, 2]
 
 
+def test_what_failed_is_no_finalist_unless_all_did() -> None:
+    searcher, evaluator = Opinionated(decisions(), 0), SimulatedEvaluator()
+    failed = [replace(t, failure="its retraining diverged") if t.number == 3 else t for t in trials()]
+    assert 3 not in [t.number for t in in_order(failed, searcher, evaluator, 4)]  # type: ignore[arg-type]
+    all_failed = [replace(t, failure="its retraining diverged") for t in trials()]
+    assert len(in_order(all_failed, searcher, evaluator, 4)) == len(POLICIES)  # type: ignore[arg-type]
+
+
 def test_half_of_the_finalists_are_of_the_searchers_choice_and_half_have_the_best_rewards() -> None:
     order = in_order(trials(), Contrary(decisions(), 0), SimulatedEvaluator(), 4)  # type: ignore[arg-type]
     best = sorted(range(len(POLICIES)), key=lambda i: -trials()[i].accuracy)

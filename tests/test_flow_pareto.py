@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,9 +67,10 @@ def test_the_front_of_a_front_is_itself(trials: list[Trial]) -> None:
     assert pareto_front(front, CAPACITY) == front
 
 
-def test_what_was_stopped_early_is_left_out() -> None:
-    whole, stopped = trial(0, 0.5, 2500.0, 240.0), replace(trial(1, 0.9, 2500.0, 240.0), stopped_at="512 images")
-    assert pareto_front([whole, stopped], CAPACITY) == (whole,)
+@pytest.mark.parametrize("why", [{"stopped_at": "512 images"}, {"failure": "memory ran out", "accuracy": 0.0}])
+def test_what_was_stopped_early_or_failed_is_left_out(why: dict[str, Any]) -> None:
+    whole, left_out = trial(0, 0.5, 2500.0, 240.0), replace(trial(1, 0.9, 5000.0, 24.0), **why)
+    assert pareto_front([whole, left_out], CAPACITY) == (whole,)
 
 
 def test_utilisation_is_the_largest_share() -> None:

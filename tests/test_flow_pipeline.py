@@ -387,12 +387,25 @@ def test_what_is_remembered_is_not_retrained(quick: Evaluator, monkeypatch: pyte
 
 def test_a_policy_whose_retraining_diverges_scores_nothing(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object, **__: object) -> None:
-        raise TrainingError("the loss became nan")
+        raise TrainingError("the loss became nan at step 3: layer fc1 gave it")
 
     monkeypatch.setattr(evaluator_module, "train", diverge)
-    score = quick.score(BitPolicy.uniform(quick.specs, 4, 4))
-    assert score.accuracy == 0
+    policy = BitPolicy.uniform(quick.specs, 4, 4)
+    score = quick.score(policy)
+    assert (score.accuracy, score.failure) == (0, "its retraining diverged: the loss became nan at step 3: layer fc1 gave it")
     assert isinstance(score.estimate, Estimate)
+    assert quick.accuracy_again(policy, 64, 3) == 0
+
+
+def test_a_policy_that_diverges_on_a_cheap_rung_is_not_guessed_at(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise TrainingError("the loss became nan")
+
+    halved = evaluator_like(quick, halving=True)
+    monkeypatch.setattr(evaluator_module, "train", diverge)
+    score = halved.score(BitPolicy.uniform(halved.specs, 4, 4))
+    assert (score.accuracy, score.stopped_at) == (0, None)
+    assert score.failure
 
 
 def evaluator_like(quick: Evaluator, **changed: Any) -> Evaluator:
@@ -475,12 +488,12 @@ def test_where_little_is_sought_the_leanest_accelerator_is_taken(quick: Evaluato
 def test_a_search_says_that_a_trial_failed_and_that_no_policy_is_accurate_enough() -> None:
     listener = RecordingListener()
     policy = BitPolicy({"fc0": LayerBits(1, 1), "fc1": LayerBits(1, None)})
-    for found in (0.5, 0.0):
-        trial = Trial(3, policy, estimate_of(), found, found, 0, 1.0)
+    for found, failure in ((0.5, ""), (0.0, "its retraining diverged: layer fc1 gave nan")):
+        trial = Trial(3, policy, estimate_of(), found, found, 0, 1.0, failure=failure)
         pipeline._note_failure(trial, listener)
         pipeline._note_floor(Objective.named("fps", 0.5), found, listener)
     assert len(listener.notes) == 2
-    assert listener.notes[0].startswith("trial 3: the retraining of BitPolicy(")
+    assert listener.notes[0].startswith("trial 3 failed: its retraining diverged: layer fc1 gave nan; BitPolicy(")
     assert listener.notes[1].startswith(
         "no policy was found that keeps MIN_ACCURACY=0.5: the best has 0.00% on the search split"
     )

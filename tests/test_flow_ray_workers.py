@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flow.ray_workers import MOST_LOSSES, RayWorkers, ray_cluster
 from flow.searchers import RandomSearcher
 from flow.store import TrialStore
 from flow.study import run_trials
+from flow.workers import failed
 from models.policy import BitPolicy
 from tests.flow_fakes import SimulatedEvaluator, decisions, made_up_accuracy, policy_of
 
@@ -45,7 +47,7 @@ class Mortal(SimulatedEvaluator):
 
 
 def workers(ray: Any, make: Any, n: int = 2, warn: Any = lambda text: None) -> RayWorkers:
-    return RayWorkers(ray, make, n, lambda policy: Score(0.0, SimulatedEvaluator().estimate(policy)), n_cpus=0.1, warn=warn)
+    return RayWorkers(ray, make, n, partial(failed, SimulatedEvaluator()), n_cpus=0.1, warn=warn)
 
 
 def test_trials_are_those_of_one_process(ray: Any, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_the_trial_of_a_lost_worker_is_done_by_another_until_it_is_given_up(ray:
     assert [found[i].score.accuracy for i in (0, 2)] == [made_up_accuracy(A), made_up_accuracy(C)]
     given_up = times == MOST_LOSSES
     assert found[1].score.accuracy == (0.0 if given_up else made_up_accuracy(B))
-    assert bool(found[1].failure) == given_up
+    assert bool(found[1].score.failure) == given_up
     assert found[1].score.estimate == SimulatedEvaluator().estimate(B)
     assert len(told) == times
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -18,7 +19,7 @@ from flow.searchers.imagination import Actor
 from flow.searchers.model_based import ModelBasedSearcher
 from flow.searchers.reward_model import LinearModel, RewardModel, errors_of
 from flow.searchers.sensitivity import IntegerProgramSearcher
-from flow.searchers.space import PolicySpace, unseen
+from flow.searchers.space import History, PolicySpace, unseen
 from flow.tabular import BudgetBounds, Budgets, allowed_bits
 from models.policy import BitPolicy
 from models.spec import LayerSpec
@@ -86,6 +87,16 @@ def test_balanced_policies_favour_no_layer_for_coming_first() -> None:
     drawn, balanced = (np.array([draw(rng)[::2] for _ in range(400)]).mean(axis=0) for draw in (space.draw, space.balanced))
     assert drawn[0] > 2 * drawn[-1]  # of the weights, all that a budget of memory has to do with
     assert balanced.max() < 1.1 * balanced.min()
+
+
+def test_what_failed_counts_as_the_least_there_is_also_where_it_came_first() -> None:
+    history = History()
+    assert history.add((1,), math.nan) == 0
+    assert history.add((2,), -0.5) == -0.5
+    assert history.add((3,), math.nan) == -0.5
+    assert history.add((4,), -0.75) == -0.75
+    assert history.rewards == [-0.75, -0.5, -0.75, -0.75]
+    assert history.best() == [(2,)]
 
 
 def test_unseen_policies_are_found_until_there_are_none() -> None:

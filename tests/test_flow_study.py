@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from flow.errors import SearcherError
 from flow.searchers import DDPGSearcher, RandomSearcher, Searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
 from flow.workers import InProcess
-from models.policy import BitPolicy
+from models.policy import BitPolicy, LayerBits
 from tests.flow_fakes import SimulatedEvaluator, decisions, made_up_accuracy, meets_constraint, policy_of
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,28 @@ def test_every_trial_is_kept_and_told(tmp_path: Path) -> None:
     assert searcher.told == [(p, made_up_accuracy(p)) for p in (A, B, C)]
     assert store.trials() == trials
     assert seen == [trials[:1], trials[:2], trials]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (policy_of((8, 8), (8, 8), (8, None)), "which cannot meet the constraint (too slow: 868 fps)"),
+        (BitPolicy({"fc0": LayerBits(1, None)}), "which is none of this network: "),
+        (policy_of((2, 2), (2, None), (2, None)), "which is none of this network: layer "),
+    ],
+)
+def test_a_searcher_that_asks_for_what_it_may_not_is_told_so_and_no_trial_is_lost(
+    tmp_path: Path, asked: BitPolicy, said: str
+) -> None:
+    path, evaluator = tmp_path / "t.db", SimulatedEvaluator()
+    with pytest.raises(SearcherError) as error:
+        search(path, ScriptedSearcher(A, asked, B), 3, evaluator)
+    assert str(error.value).startswith("trial 1: the searcher asked for BitPolicy(")
+    assert said in str(error.value)
+    assert str(error.value).endswith("mend it, or name another SEARCHER")
+    assert evaluator.retrained == [A]
+    assert [t.policy for t in TrialStore(path, "s").trials()] == [A]
+    assert [t.policy for t in search(path, ScriptedSearcher(A, C, B), 3)] == [A, C, B]
 
 
 def test_a_trial_is_kept_before_anything_else_happens_with_it(tmp_path: Path) -> None:

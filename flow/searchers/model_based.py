@@ -70,6 +70,9 @@ class ModelBasedSearcher:
             starts = [*self._imagined(function), *self._starts()]
             ends = [self._climber.climb(s, function, seen, self.MOST_ASKED) for s in starts]
             _, vector = max(ends, key=lambda e: e[0])
+            if vector is not None and self._worth is None:
+                spent = self._space.filled(vector, self._rng.permutation(self._space.n))
+                vector = vector if spent in seen else spent
         if vector is None:
             vector = unseen(self._space, starts[0], seen, self._rng)
         self._asked.add(vector)

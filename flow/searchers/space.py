@@ -160,18 +160,24 @@ class History:
         self.vectors: list[Vector] = []
         self.rewards: list[float] = []
         self.seen: set[Vector] = set()
+        self._failed: list[int] = []
+        self._least = math.inf  # of the rewards that are numbers
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def add(self, vector: Vector, reward: float) -> float:
-        """Keep a reward; one that is no finite number counts as the least so far. Returns what it counts as."""
-        if not math.isfinite(reward):
-            reward = min(self.rewards, default=0.0)
+        """Keep a reward; one that is no finite number counts as the least there is. Returns what it counts as by now."""
+        if math.isfinite(reward):
+            self._least = min(self._least, reward)
+        else:
+            self._failed.append(len(self.rewards))
         self.vectors.append(vector)
         self.rewards.append(reward)
         self.seen.add(vector)
-        return reward
+        for i in self._failed:
+            self.rewards[i] = self._least if math.isfinite(self._least) else 0.0
+        return self.rewards[-1]
 
     def best(self, n: int = 1) -> list[Vector]:
         """The policies with the highest mean rewards, at most `n`, the best first, among equals the first told."""
