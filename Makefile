@@ -27,7 +27,8 @@ SEARCHED = $(COMMON) --board $(BOARD) $(call flag,DATA_DIR,data-dir) $(call flag
           $(call flag,DEVICE,device) $(call flag,CALIBRATION,calibration) $(call flag,FINALISTS,finalists) \
           $(if $(filter 1,$(HALVING)),--halving) $(call flag,WORKERS,workers) $(call flag,RAY_ADDRESS,ray-address)
 # of make search alone: a loop seeks the highest accuracy that holds on the board
-SOUGHT = $(call flag,OBJECTIVE,objective) $(call flag,MIN_ACCURACY,min-accuracy) $(call flag,STUDY,study)
+SOUGHT = $(call flag,OBJECTIVE,objective) $(call flag,MIN_ACCURACY,min-accuracy) $(call flag,STUDY,study) \
+         $(call flag,WARM_START,warm-start)
 
 # of a run that is there: RUN, or where make search puts it
 RUN_DIR = $(or $(RUN),runs/$(subst :,-,$(MODEL))-$(basename $(notdir $(BOARD))))
@@ -50,7 +51,7 @@ help: ## print the targets
 	@echo "  variables: MODEL=cnv|resnet8|resnet20|mobilenet|tfc|sfc|lfc|lenet5|kws|FILE.py:FUNCTION BOARD=pynq-z2 DATASET=auto|cifar10|mnist|fashion_mnist|digits|PATH DATA_DIR RUN TRIALS SEED"
 	@echo "             MIN_FPS MAX_UTIL TOP_K OBJECTIVE=accuracy|fps|latency|utilisation MIN_ACCURACY SEARCHER=model-based|ddpg|thompson|random|..."
 	@echo "             RETRAIN_IMAGES FINAL_IMAGES FINALISTS HALVING=1 THREADS DEVICE=auto|cpu|cuda"
-	@echo "             WORKERS RAY_ADDRESS STORAGE=postgresql://user@host/database STUDY"
+	@echo "             WORKERS RAY_ADDRESS STORAGE=postgresql://user@host/database STUDY WARM_START=RUN"
 	@echo "             POLICY QONNX FOLDING TARGET_FPS OUT IMAGES FORCE INSTRUMENTED"
 	@echo "             FRAMES GAPS BACK_PRESSURE FIFOS=2|estimated|sized|unbounded SIZE_FIFOS=1 VCD=FILE"
 	@echo "             HOST=simulated[:fault,...]|user@address ROUNDS PACKAGE BATCH_SIZES TEST_IMAGES CALIBRATION MEASUREMENTS"
@@ -123,7 +124,7 @@ calibrate: $(STAMP) ## estimated against measured; the next make search takes th
 		$(call flag,OUT,out) $(call flag,MEASUREMENTS,measurements)
 
 loop: $(STAMP) $(if $(IS_SIMULATED),$(BOARD_STAMP)) ## search, build, measure, calibrate, and again: ROUNDS times, or until it holds
-	$(foreach name,OBJECTIVE MIN_ACCURACY STORAGE STUDY,$(if $($(name)),$(error make loop does not take $(name): it seeks the highest accuracy that reaches MIN_FPS on the board; leave it out, or run make search)))
+	$(foreach name,OBJECTIVE MIN_ACCURACY STORAGE STUDY WARM_START,$(if $($(name)),$(error make loop does not take $(name): it seeks the highest accuracy that reaches MIN_FPS on the board; leave it out, or run make search)))
 	@$(BIN)/bitloop loop --rounds $(ROUNDS) $(call flag,LOOP,loop) $(SEARCHED) $(ON_BOARD)
 
 report: $(STAMP) ## RUN as one page, report.html, that works offline (also while it searches)
@@ -156,10 +157,10 @@ bench-folding: $(STAMP) ## how much faster our foldings are than FINN's SetFoldi
 bench-train: $(STAMP) ## how fast quantized networks train and switch bits, beside float and stock Brevitas
 	$(BIN)/python -W ignore -m benchmarks.bench_train
 
-bench-proxy: $(STAMP) ## which cheap reward ranks policies as a long retraining does (hours; resumes)
+bench-proxy: $(STAMP) ## which cheap reward ranks policies of cnv:0.25 as a long retraining does (hours; resumes)
 	$(BIN)/python -W ignore -m benchmarks.bench_proxy
 
-bench-accuracy: $(STAMP) ## accuracy of uniform bits after long retraining, beside published figures (an hour; resumes)
+bench-accuracy: $(STAMP) ## accuracy of uniform bits after long retraining, beside published figures (two CPU hours; resumes)
 	$(BIN)/python -W ignore -m benchmarks.bench_accuracy
 
 bench-search: $(STAMP) ## how close each searcher comes to the best policy there is, at equal trials (hours; resumes)

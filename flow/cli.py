@@ -90,6 +90,7 @@ def search(
         str | None, typer.Option(help="URL of a store that runs share a study in, postgresql://user@host/database")
     ] = None,
     study: Annotated[str | None, typer.Option(help="its name there; <model>-<board> unless given")] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="directory of an earlier run whose trials to begin with")] = None,
 ) -> None:
     """Search the bits of every layer; no board, no Vivado, no GPU."""
     from flow.config import shared_storage
@@ -104,6 +105,7 @@ def search(
         max_utilisation=max_util, searcher=searcher, retrain_images=retrain_images, final_images=final_images, threads=threads,
         device=device, top_k=top_k, calibration=calibration, objective=objective, min_accuracy=min_accuracy, halving=halving,
         finalists=finalists, workers=workers, ray_address=ray_address, storage=storage or shared_storage(), study=study,
+        warm_start=warm_start,
     )  # fmt: skip
     with ConsoleListener(Console(), between=ctrl_c.check) as listener:
         settings.check()

@@ -91,6 +91,8 @@ class SearchSettings(BaseModel):
         calibration: auto for the board's own where there is one (`flow.calibration`), none, or a path.
         storage: URL of a store that several runs share a study in (`flow.sharing`), as SQLAlchemy takes it; None for none. It
             may hold a password: it is not shown, and not carried to workers.
+        warm_start: directory of an earlier run of the same network, data, seed and retraining, whose trials the searcher is
+            told of first (`flow.warm_start`); None for none.
         study: what the study is called there; None for `<model>-<board>`.
     """
 
@@ -119,6 +121,7 @@ class SearchSettings(BaseModel):
     workers: int = 1
     ray_address: str | None = None
     storage: SecretStr | None = None
+    warm_start: Path | None = None
     study: str | None = None
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -149,6 +152,10 @@ class SearchSettings(BaseModel):
         Objective.named(self.objective, self.min_accuracy)
         if self.retrain_images < 0:
             raise SettingsError(f"RETRAIN_IMAGES is {self.retrain_images}; a whole number of 0 or more is wanted")
+        if not self.retrain_images and self.finalists == 1:
+            raise SettingsError(
+                "RETRAIN_IMAGES=0 scores trials by a proxy, and FINALISTS=1 leaves the answer to it; let 2 or more be retrained"
+            )
         if self.halving and not self.retrain_images:
             raise SettingsError("HALVING=1 stops retraining early, and RETRAIN_IMAGES=0 has none; leave one of them out")
         if self.halving and self.workers > 1:
@@ -159,6 +166,11 @@ class SearchSettings(BaseModel):
         if self.halving and self.storage:
             raise SettingsError(
                 "HALVING=1 stops a trial by what all before it had, which runs that share a STORAGE do not know of each other; "
+                "leave one of them out"
+            )
+        if self.warm_start and self.storage:
+            raise SettingsError(
+                f"WARM_START={self.warm_start} and STORAGE both bring trials of other runs, and a shared study keeps its own; "
                 "leave one of them out"
             )
         if self.storage:

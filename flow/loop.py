@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -27,12 +26,13 @@ from flow.config import SearchSettings
 from flow.constraint import Constraint
 from flow.errors import RunDirectoryError, SettingsError
 from flow.measuring import measure
-from flow.pipeline import PRETRAINED, search
+from flow.pipeline import search
 from flow.progress import Listener
 from flow.run_directory import write_json, write_text
 from flow.store import TrialStore, study_name
 from flow.trial import Trial
-from models.files import read_json, whole_file
+from flow.warm_start import hand_on_weights
+from models.files import read_json
 from models.registry import get_model
 
 STATE, FORMAT, TABLE = "loop.json", 1, "loop.md"
@@ -181,7 +181,7 @@ class Loop:
         before = self._calibration(number - 1)
         run = self.path / f"round-{number}"
         told = {"run_dir": run, "calibration": str(before) if number > 1 else self.settings.calibration}
-        self._hand_on_weights(run)
+        hand_on_weights(self.path / "round-1", run)
         outcome = search(self.settings.model_copy(update=told), listener, self._earlier(number))
         source = source_of_policy(run / "policy.json")
         simulated = is_simulated(self.host)
@@ -205,14 +205,6 @@ class Loop:
             holds=fps >= self.constraint.min_fps,
             package=package.sha256,
         )
-
-    def _hand_on_weights(self, run: Path) -> None:
-        """Give a round the float weights that the first one pretrained, if it did."""
-        own, first = run / PRETRAINED, self.path / "round-1" / PRETRAINED
-        if first.exists() and not own.exists():
-            run.mkdir(exist_ok=True)
-            with whole_file(own) as part:
-                shutil.copyfile(first, part)
 
     def _calibration(self, number: int) -> Path:
         """The calibration that a round leaves."""

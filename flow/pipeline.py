@@ -14,8 +14,8 @@ from flow.calibration import AUTO, OF_A_RUN, calibration_for, default_path, is_n
 from flow.config import SearchSettings
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
-from flow.errors import ConstraintError, RunDirectoryError, SettingsError
-from flow.evaluator import Evaluator, Score
+from flow.errors import RunDirectoryError, SettingsError
+from flow.evaluator import Evaluator
 from flow.finalists import Finalist, confirm
 from flow.finishing import checkpoint_of, document_of, finish, holds, retrained
 from flow.objective import Objective
@@ -31,6 +31,7 @@ from flow.searchers import make_searcher
 from flow.store import TrialStore, study_name
 from flow.study import n_own, run_trials
 from flow.trial import Trial
+from flow.warm_start import PRETRAINED, carry_over, check_earlier, earlier_trials, hand_on_weights
 from flow.watch.scalars import Scalars
 from hls.calibrate import Calibration
 from models.convergence import Converged, Effort
@@ -48,8 +49,6 @@ from models.weights import (
     shipped_weights,
     write_pretrained,
 )
-
-PRETRAINED = "pretrained.pt"
 
 
 def find_splits(model: ModelInfo, dataset: str, data_dir: Path, listener: Listener) -> Splits:
@@ -150,8 +149,8 @@ def search(settings: SearchSettings, listener: Listener, earlier: Sequence[Trial
     Args:
         settings: what to search.
         listener: is told how it gets on.
-        earlier: trials of searches that differ in calibration alone. Those that still can meet the constraint become the
-            first trials of this one, with the accuracy they had; they come on top of `n_trials`.
+        earlier: trials of searches of the same network, data, seed and retraining (see `flow.warm_start`). Those that can meet
+            the constraint become the first trials of this one, with the accuracy they had; they come on top of `n_trials`.
 
     Raises:
         Any of `flow.errors.BITLOOP_ERRORS`; trials finished before it stay in the store.
@@ -180,6 +179,13 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         identity["DATA"] = splits.dataset  # a user's own, whose content may change while its path does not
     if model.digest:
         identity["NETWORK"] = model.digest  # of a user's own, whose file may change while its path does not
+    if settings.warm_start:
+        if not run.identity:
+            check_earlier(settings.warm_start, identity)
+            hand_on_weights(settings.warm_start, run.path)
+        elif "WARM_START" not in run.identity:
+            raise RunDirectoryError(f"{run.path} holds a run that began without WARM_START; leave it out, or name another RUN")
+        identity["WARM_START"] = str(settings.warm_start)
     run.check(identity)
 
     seen = splits.for_search()
@@ -228,7 +234,11 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         detail = f"best {now.best.accuracy:.2%} at {now.best.estimate.fps:,.0f} fps, last {trials[-1].accuracy:.2%}"
         listener.advance("trials", n_own(trials), max(settings.n_trials + n_carried, n_own(trials)), detail)
 
+    if settings.warm_start and store.n_carried is None:
+        earlier = earlier_trials(settings.warm_start, weights.search_accuracy)
     n_carried = carry_over(earlier, decisions, evaluator, store)
+    if n_carried:
+        listener.note(f"{n_carried} trials of earlier runs can meet the constraint: the searcher is told of them first")
     with workers_of(settings, evaluator, make, listener) as workers:
         trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
     write_json(run / "pareto.json", pareto_document(trials, constraint.board))
@@ -262,30 +272,6 @@ def _note_calibration(calibration: Calibration | None, run: RunDirectory, board:
         )
     if run.identity and is_newer(board, calibration):
         listener.note(f"{default_path(board)} is newer than this run; name another RUN to search with it")
-
-
-def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evaluator, store: TrialStore) -> int:
-    """Make earlier trials the first ones of a store, where the policy still can meet the constraint.
-
-    Returns:
-        How many there are.
-    """
-    kept = {trial.policy for trial in store.trials()}
-    carried: dict[BitPolicy, float] = {}
-    for trial in earlier:
-        try:
-            decisions.replay(trial.policy)
-        except ConstraintError:
-            continue
-        if trial.stopped_at is None and not trial.failure:
-            carried.setdefault(trial.policy, trial.accuracy)
-    for number, (policy, known) in enumerate(carried.items()):
-        evaluator.remember_accuracy(policy, known)
-        if policy not in kept:
-            estimate = evaluator.score(policy).estimate
-            reward = evaluator.reward(Score(known, estimate))
-            store.add(Trial(number, policy, estimate, known, reward, evaluator.seed, 0.0))
-    return len(carried)
 
 
 def check_before_pretraining(

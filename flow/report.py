@@ -209,6 +209,7 @@ def summary(o: Outcome) -> str:
     """The content of `summary.md`."""
     run, c = o.identity, o.constraint
     rows = [_policy_row("found by the search", o, o.best.accuracy, o.best.estimate)]
+    briefly = "briefly retrained" if run.get("RETRAIN_IMAGES") else "calibrated, not retrained"
     rows += [_policy_row(f"uniform {u.bits} bits", o, u.accuracy, u.estimate) for u in o.uniform]
     lines = [
         f"# {run['MODEL']} on {c.board.title}, {run['DATASET']}",
@@ -225,7 +226,7 @@ def summary(o: Outcome) -> str:
             ["network", "search split", "test split"],
             [
                 ["float", _percent(o.float_accuracy), "–"],
-                [f"best trial (number {o.best.number}), briefly retrained", _percent(o.best.accuracy), "–"],
+                [f"best trial (number {o.best.number}), {briefly}", _percent(o.best.accuracy), "–"],
                 ["best policy, finally retrained", _percent(o.search_accuracy), _percent(o.test_accuracy)],
             ],
         ),
@@ -248,7 +249,7 @@ def summary(o: Outcome) -> str:
         "",
         "## Beside uniform bits, under the same constraint",
         "",
-        "All retrained as briefly as a trial and scored on the search split; each with its own best folding.",
+        f"All {briefly}, as a trial is, and scored on the search split; each with its own best folding.",
         "",
         *_table(["policy", "accuracy", "fps", "latency ms", "LUT", "BRAM18", "constraint"], rows),
         "",

@@ -29,6 +29,7 @@ def study_name(model: str, constraint: Constraint) -> str:
     return f"{model}-{constraint.board.name}"
 
 
+CARRIED = "trials carried over"
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
 # The last two: Optuna reads what it keeps as JSON, which in a damaged file it is not, or is nested too deeply.
 STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, ValueError, RecursionError)
@@ -125,6 +126,18 @@ class TrialStore:
         with self._translated():
             found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         return [trial_of(frozen, str(self.path)) for frozen in sorted(found, key=lambda frozen: frozen.number)]
+
+    @property
+    def n_carried(self) -> int | None:
+        """How many of the first trials were carried over from earlier runs; None where that was not settled."""
+        with self._translated():
+            found = self._study.user_attrs.get(CARRIED)
+        return None if found is None else int(found)
+
+    @n_carried.setter
+    def n_carried(self, n: int) -> None:
+        with self._translated():
+            self._study.set_user_attr(CARRIED, n)
 
     def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
         """Write what a policy had when it was retrained once more, on so many images, with another seed."""

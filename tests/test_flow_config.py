@@ -40,6 +40,7 @@ def test_good_settings_pass(settings: dict[str, object]) -> None:
         ({"n_trials": 0}, SettingsError, "TRIALS is 0; a whole number of 1 or more is wanted"),
         ({"retrain_images": -1}, SettingsError, "RETRAIN_IMAGES is -1; a whole number of 0 or more is wanted"),
         ({"finalists": 0}, SettingsError, "FINALISTS is 0; a whole number of 1 or more is wanted"),
+        ({"retrain_images": 0, "finalists": 1}, SettingsError, "RETRAIN_IMAGES=0 scores trials by a proxy, and FINALISTS=1"),
         ({"halving": True, "retrain_images": 0}, SettingsError, "HALVING=1 stops retraining early, and RETRAIN_IMAGES=0"),
         (
             {"objective": "fsp"},

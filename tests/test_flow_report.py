@@ -175,6 +175,13 @@ def test_a_summary_names_no_frame_rate_where_none_is_asked_for(finished: Outcome
     assert summary(any_rate).splitlines()[2] == "Within 80% of the board's resources; 9 trials, searcher ddpg, seed 3."
 
 
+def test_a_summary_does_not_call_retrained_what_was_not(finished: Outcome) -> None:
+    free = summary(replace(finished, identity={**finished.identity, "RETRAIN_IMAGES": 0}))
+    assert "| best trial (number 6), calibrated, not retrained |" in free
+    assert "All calibrated, not retrained, as a trial is" in free
+    assert "briefly retrained" not in free
+
+
 def test_the_lines_of_the_summary(finished: Outcome) -> None:
     lines = summary(finished).splitlines()
     assert lines[0] == "# tfc on tiny board, digits"
