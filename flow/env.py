@@ -38,7 +38,7 @@ class BitwidthEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     | 0..7 | layer index, type, channels in and out, kernel, input size, parameters, multiply-accumulates |
     | 8 | standard deviation of the layer's float weights |
     | 9, 10 | weight and activation bits of the layer before |
-    | 11, 12 | share of the LUT and block RAM limits left if all layers to come take the cheapest bits |
+    | 11, 12, 13 | share of the LUT, block RAM and DSP limits left if all layers to come take the cheapest bits |
 
     ## Rewards
     0 until the last layer; then what `evaluate` gives: the accuracy on the search split after retraining, 0..1.

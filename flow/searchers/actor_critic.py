@@ -30,7 +30,9 @@ class DDPGSearcher:
     the return of every decision, and the critic learns it as it is: bootstrapped from the critic
     itself it would have to travel from the last layer to the first, for which a few dozen episodes
     are not enough. For the same reason there are more gradient steps an episode than in HAQ, which
-    has 600 episodes, and the noise fades faster.
+    has 600 episodes, 10 random episodes instead of 20, noise that fades by 5 % an episode instead of 1 %,
+    an actor that learns with 1e-3 as the critic does instead of 1e-4, and a baseline that keeps 0.95 of
+    itself instead of 0.5. `flow.searchers.recipes` has HAQ as published.
 
     Args:
         decisions: the pass over the layers.

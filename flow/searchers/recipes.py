@@ -36,7 +36,7 @@ def _to_unit(columns: NDArray[np.floating]) -> NDArray[np.float32]:
 class _Recipe:
     """Decides one number at a time, weights and activations in turn, with no limit before the end of the episode."""
 
-    LEAST, MOST = 1, MAX_BITS  # bits that an action stands for
+    LEAST, LEAST_ACT, MOST = 1, 1, MAX_BITS  # bits that an action stands for
     n_features: int
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
@@ -77,13 +77,18 @@ class _Recipe:
         for i in range(self._space.n):
             seen = self._sees(i, vector[-1] / MAX_BITS if vector else 1.0)
             share = self._act(seen)
-            n_widths = self.MOST - self.LEAST + 1
-            wanted = self.LEAST + min(int(share * n_widths), n_widths - 1)
+            least, n_widths = self._widths(i)
+            wanted = least + min(int(share * n_widths), n_widths - 1)
             vector.append(min(self._space.levels[i], key=lambda n: (abs(n - wanted), n)))
             steps.append((seen, share))
         policy = self._space.policy(self._within(tuple(vector)))
         self._episodes[policy] = steps
         return policy
+
+    def _widths(self, decision: int) -> tuple[int, int]:
+        """The fewest bits that an action stands for, and how many widths there are."""
+        least = self.LEAST_ACT if self._is_act[decision] else self.LEAST
+        return least, self.MOST - least + 1
 
     def tell(self, policy: BitPolicy, reward: float) -> None:
         """See `Searcher.tell`; of a policy of others, its bits are taken for the actions."""
@@ -91,8 +96,9 @@ class _Recipe:
         vector = self._space.vector(policy)
         steps = self._episodes.pop(policy, None)
         if steps is None:
-            widths = self.MOST - self.LEAST + 1
-            shares = [min(max((n - self.LEAST + 0.5) / widths, 0.0), 1.0) for n in vector]
+            widths = [self._widths(i) for i in range(self._space.n)]
+            of = zip(vector, widths, strict=True)
+            shares = [min(max((n - least + 0.5) / n_widths, 0.0), 1.0) for n, (least, n_widths) in of]
             before = [1.0, *(n / MAX_BITS for n in vector[:-1])]
             steps = [(self._sees(i, last), s) for i, (last, s) in enumerate(zip(before, shares, strict=True))]
         self._learn(steps, self._history.add(vector, reward))
@@ -107,16 +113,16 @@ class HAQSearcher(_Recipe):
 
     10 features without a weight deviation; DDPG of its own with 300 and 300 units, rates of 1e-4 and 1e-3, one step a
     decision, no discount, a moving average of rewards as the baseline; 20 random episodes, then truncated noise of 0.5 that
-    fades by 1 % an episode; 2 to 8 bits; if a policy does not fit at the end of an episode, the first and the last layer get
-    8 bits and the others are stripped, last to first, until it does. Where it does not with 8 bits there, they are stripped
-    too.
+    fades by 1 % an episode; 2 to 8 bits; if a policy does not fit at the end of an episode, the weights of the first layer and
+    the last, and what the last one reads, get 8 bits, and the others are stripped, last to first, until it does. Where it does
+    not with 8 bits there, they are stripped too.
 
     Args:
         decisions: the pass over the layers.
         seed: of everything random.
     """
 
-    LEAST = 2
+    LEAST = LEAST_ACT = 2
     WARM_UP = 20  # episodes
     NOISE, NOISE_DECAY = 0.5, 0.99
     MEMORY = 128  # episodes
@@ -163,12 +169,12 @@ class HAQSearcher(_Recipe):
         if self._space.contains(vector):
             return vector
         pinned = list(vector)
-        last = self._space.n - 1
-        for i in (0, last):
+        n_free = self._space.n - 2
+        for i in (0, n_free, n_free + 1):
             pinned[i] = self._space.levels[i][-1]
         while not self._space.contains(tuple(pinned)):
             before = list(pinned)
-            for i in reversed(range(1, last)):
+            for i in reversed(range(1, n_free)):
                 fewer = self._space.raised(tuple(pinned), i, -1)
                 if fewer is not None:
                     pinned = list(fewer)
@@ -229,14 +235,15 @@ class FinnRLSearcher(_Recipe):
     """finn_rl (github.com/joannapng/finn_rl) as published.
 
     6 features; TD3 of stable-baselines3 with its default settings, which learns at the end of each episode as many steps
-    as it had decisions, after 100 decisions at random; 1 to 8 bits; while a policy does not fit, the decision with most bits
-    loses one; the reward is 0.02 times the accuracy in percent, less 1.
+    as it had decisions, after 100 decisions at random; 1 to 8 bits for weights, 2 to 8 for activations; while a policy does
+    not fit, the decision with most bits loses one; the reward is 0.02 times the accuracy in percent, less 1.
 
     Args:
         decisions: the pass over the layers.
         seed: of everything random.
     """
 
+    LEAST_ACT = 2
     WARM_UP = 100  # decisions
     NOISE = 0.1  # of actions in -1..1
 

@@ -105,7 +105,7 @@ def _accuracy_card(view: RunView) -> Card:
     """The accuracy on the test split, or before the final retraining that of the trial."""
     scores = view.document.accuracy
     if scores.final_test is None:
-        note = "briefly retrained; the final retraining is still to come"
+        note = "of its trial; the final retraining is still to come"
         return Card("accuracy, search split", _percent(scores.trial_search), note)
     note = f"search split {_percent(scores.final_search)}, float network there {_percent(scores.float_search)}"
     return Card("accuracy, test split", _percent(scores.final_test), note)
