@@ -1,7 +1,7 @@
 """Accuracy of uniform policies after long retraining, beside what Brevitas published.
 
-    make bench-accuracy            (tfc, sfc, lfc on MNIST: an hour and a half; goes on where it stopped)
-    python -m benchmarks.bench_accuracy --models cnv --dataset cifar10 --bits 1/1,1/2,2/2,4/4        (many hours)
+    make bench-accuracy            (tfc, sfc, lfc on MNIST: two CPU hours; goes on where it stopped)
+    python -m benchmarks.bench_accuracy --models cnv --dataset cifar10 --bits 1/1,1/2,2/2,4/4        (100 CPU minutes)
 
 Every network starts from float weights (those that ship, else trained here), is calibrated and retrained with each
 seed. Test accuracy is that of the last step: no step is chosen by it. Published: the README of

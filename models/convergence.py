@@ -84,7 +84,8 @@ def converge(
     while state["epoch"] < effort.max_epochs and state["epoch"] - state["best_epoch"] < effort.patience_epochs:
         epoch = state["epoch"]
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        run_steps(network, optimizer, batches(train_split, one, generator), epoch * one.n_steps, recipe, None, teacher)
+        steps = range(epoch * one.n_steps, (epoch + 1) * one.n_steps)
+        run_steps(network, optimizer, batches(train_split, one, generator), steps, recipe, None, teacher)
         state["epoch"] = epoch + 1
         found = accuracy(network, chosen_by)
         if found > state["accuracy"]:

@@ -42,6 +42,11 @@ def device_of(network: nn.Module) -> torch.device:
     return next((p.device for p in network.parameters()), torch.device("cpu"))
 
 
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the processor goes on while the device computes, so that it has to wait where it looks at a value."""
+    return device.type == "cuda"
+
+
 def mixed_precision(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 for convolutions and linear layers on a GPU that has it; on a CPU nothing: most emulate it, slowly."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported():

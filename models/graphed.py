@@ -15,7 +15,7 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3  # done kernel by kernel: libraries choose their algorithms in them, the optimizer makes its momenta
-WORTH_STEPS = 200  # of a training; a recording takes as long as many steps
+WORTH_STEPS = 200  # that follow each other with one recording, which takes as long as many steps
 
 
 class GraphedStep:
@@ -49,11 +49,6 @@ class GraphedStep:
             own.copy_(new)
         self._graph.replay()
         return self._loss
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether steps are started as a whole by now."""
-        return self._graph is not None
 
     def _aside(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """The step on the stream that is recorded from: what autograd keeps of a stream must be of that one."""

@@ -127,7 +127,7 @@ def train_resumably(
     left = islice(batches(images, recipe, torch.Generator().manual_seed(seed), device_of(network)), done, None)
     while done < recipe.n_steps:
         n = min(EVERY_STEPS, recipe.n_steps - done) if checkpoint is not None else recipe.n_steps - done
-        run_steps(network, optimizer, islice(left, n), done, recipe, progress)
+        run_steps(network, optimizer, left, range(done, done + n), recipe, progress)
         done += n
         if checkpoint is not None:
             whole = {**identity, "step": done, "state": network.state_dict(), "optimizer": optimizer.state_dict()}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models import quant
 from models.augmentation import NO_AUGMENTATION, Augmentation
 from models.data import ImageSet, SearchSplits
-from models.device import CPU, device_of, mixed_precision
+from models.device import CPU, device_of, mixed_precision, runs_ahead
 from models.divergence import EXPLODED_LOSS, broken_tensor, diverged
 from models.errors import TrainingError
 from models.graphed import WORTH_STEPS, GraphedStep
@@ -139,7 +139,7 @@ def train(
         TrainingError: the loss is not a finite number or exploded, or a weight is not finite; the layer is named.
     """
     drawn = batches(images, recipe, torch.Generator().manual_seed(seed), device_of(network))
-    run_steps(network, optimizer_of(network, recipe), drawn, 0, recipe, progress, teacher)
+    run_steps(network, optimizer_of(network, recipe), drawn, range(recipe.n_steps), recipe, progress, teacher)
     network.eval()
 
 
@@ -158,12 +158,21 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def run_steps(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]], first: int,
+    network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]], steps: range,
     recipe: Recipe, progress: Callable[[int, int, float], None] | None = None, teacher: nn.Module | None = None,
 ) -> None:  # fmt: skip
-    """Steps of a training, one a batch, the first of which is number `first` from 0 of the recipe's; see `train`.
+    """Some steps of a training, one a batch; see `train`.
 
     The network is left in training mode.
+
+    Args:
+        network: see `train`.
+        optimizer: of the network, as the steps before left it.
+        batches: as many as there are steps, or more; no more are drawn.
+        steps: the numbers of the steps, from 0, among the recipe's; one or more.
+        recipe: of the whole training.
+        progress: see `train`.
+        teacher: see `train`.
     """
     if recipe.distillation and teacher is None:
         raise ValueError(f"a recipe with distillation {recipe.distillation} needs a teacher")
@@ -188,13 +197,13 @@ def run_steps(
         descend(loss)
         return loss.detach()
 
-    on_gpu = device.type == "cuda"
-    graphed = GraphedStep(whole_step, device) if on_gpu and recipe.n_steps >= WORTH_STEPS else None
+    ahead = runs_ahead(device)
+    graphed = GraphedStep(whole_step, device) if ahead and len(steps) >= WORTH_STEPS else None
     rates = _rates_of(optimizer, device) if graphed else []
-    value, step = math.nan, first
-    for step, (pixels, labels) in enumerate(batches, first):
+    value = math.nan
+    for step, (pixels, labels) in zip(steps, batches, strict=False):
         x, y = pixels.to(device), labels.to(device)
-        look = step % CHECK_EVERY == 0 or step + 1 == recipe.n_steps
+        look = step % CHECK_EVERY == 0 or step in (steps[0], steps[-1])
         if graphed is not None:
             for rate in rates:
                 rate.fill_(_lr_at(step, recipe))
@@ -203,7 +212,7 @@ def run_steps(
             for group in optimizer.param_groups:
                 group["lr"] = _lr_at(step, recipe)
             loss = loss_of(scale_images(x), y)
-        if look or not on_gpu:
+        if look or not ahead:
             value = loss.item()
         # `not <=` is true of nan, too
         if not value <= EXPLODED_LOSS or (look and broken_tensor(network) is not None):

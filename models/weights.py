@@ -23,6 +23,7 @@ from models.train import accuracy, fitted
 SHIPPED = Path(__file__).with_name("pretrained")
 MAX_EPOCHS = 25  # of a pretraining: a data set as small as digits needs no more
 FORMAT = 1
+REMEDY = "make it anew with `make pretrain` or remove it"
 MANY_CLASSES = 1000  # of more there must be weights before a network is made for them
 
 
@@ -51,12 +52,14 @@ class Pretrained:
         """The float network with these weights.
 
         Raises:
-            WeightsError: a user's own network that has changed since.
+            WeightsError: they are another network's, or those of a user's own that has changed since.
         """
         info = get_model(self.model)
         if self.digest and self.digest != info.digest:
             raise WeightsError(f"is of {self.model}, which is another network now than these weights were trained for")
         network = info.build(None, self.n_classes)
+        if difference := _difference(network.state_dict(), self.state):
+            raise WeightsError(f"does not fit {self.model} with {self.n_classes} classes: {difference}; {REMEDY}")
         network.load_state_dict(self.state)
         return network.eval()
 
@@ -83,6 +86,16 @@ class Pretrained:
         for name, value in self.state.items():
             own[name].copy_(value)
         network.eval().zero_grad()
+
+
+def _difference(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+    """The first tensor of a network that a file has not, or has in another shape, or that only the file has; or nothing."""
+    for name, value in wanted.items():
+        if name not in found:
+            return f"it lacks {name}"
+        if found[name].shape != value.shape:
+            return f"its {name} has the shape {tuple(found[name].shape)}, where {tuple(value.shape)} is wanted"
+    return next((f"it has {str(name)[:60]!r}, which that network has not" for name in found if name not in wanted), "")
 
 
 def pretrain(
@@ -134,21 +147,21 @@ def read_pretrained(path: Path) -> Pretrained:
     Raises:
         WeightsError: missing, corrupt, of another format, or not fitting the network it names.
     """
-    what, remedy = "pretrained weights", "make it anew with `make pretrain` or remove it"
-    content = read_state(path, what, remedy)
+    what = "pretrained weights"
+    content = read_state(path, what, REMEDY)
     try:
         if content.pop("format") != FORMAT:
-            raise WeightsError(f"is not of format {FORMAT}; {remedy}")
+            raise WeightsError(f"is not of format {FORMAT}; {REMEDY}")
         weights = Pretrained(**content)
         if is_own(weights.model) and not is_asked_for(weights.model):
-            raise WeightsError(f"belongs to {weights.model}, which was not asked for and is not executed for that; {remedy}")
+            raise WeightsError(f"belongs to {weights.model}, which was not asked for and is not executed for that; {REMEDY}")
         if weights.n_classes > max([MANY_CLASSES, *(value.shape[0] for value in weights.state.values() if value.ndim)]):
             raise ValueError(f"{weights.n_classes} classes, and no weights for them")  # before there is a network of so many
         weights.network()
     except WeightsError as error:
         raise WeightsError(f"{path} {error}") from error
     except Exception as error:  # torch has errors of its own
-        raise unreadable(path, error, what, remedy) from error
+        raise unreadable(path, error, what, REMEDY) from error
     return weights
 
 

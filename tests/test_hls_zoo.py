@@ -101,7 +101,7 @@ def test_the_choice_of_the_best_classes_costs_what_finns_flow_says(name: str, tm
         hardware_graph(tmp_path / "network.onnx", PYNQ_Z2, top_k=11)
 
 
-@pytest.mark.parametrize(("name", "bits"), [("tfc", 1), ("resnet8:0.25", 2)])
+@pytest.mark.parametrize(("name", "bits"), [("tfc", 1), ("kws", 2), ("resnet8:0.25", 2)])
 def test_every_stage_answers_the_same_and_chooses_the_same_classes(name: str, bits: int, tmp_path: Path) -> None:
     network = Network(name)
     quantized = network.quantized(network.uniform(bits))

@@ -17,6 +17,7 @@ from brevitas.quant import (
 from torch import Tensor, nn
 
 from models import quant
+from models.addend_quantizer import AddendQuant
 from models.quantizers import ActQuant
 from models.train import calibrate, scale_images
 from tests.tiny import noise, tiny_images, tiny_network, uniform
@@ -84,6 +85,24 @@ def test_activations_equal_brevitas_bit_for_bit(bits: int, clip: float) -> None:
     act_quant(ours).step.fill_(expected.scale.item())
     assert torch.equal(ours(x), expected.value)
     assert int(expected.value.unique().numel()) <= 2**bits
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("top", [0.3, 1.7, 6.0])
+def test_addends_equal_brevitas_bit_for_bit(bits: int, top: float) -> None:
+    theirs = QuantIdentity(
+        act_quant=Int8ActPerTensorFloat, bit_width=bits, scaling_impl_type="parameter", scaling_init=top,
+        return_quant_tensor=True,
+    )  # fmt: skip
+    ours = quant.addend(bits - 1)  # of the activation behind the sum
+    assert isinstance(act_quant(ours), AddendQuant)
+    x = noise(40, 50, scale=top)  # a third lies beyond the range
+    expected = theirs(x)
+    act_quant(ours).step.fill_(expected.scale.item())
+    assert torch.equal(ours(x), expected.value)
+    assert torch.equal(ours(x.clone().requires_grad_()), expected.value)  # on the way of a training
+    integers = (expected.value / expected.scale).round()
+    assert (integers.min(), integers.max()) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def test_bipolar_activations_equal_brevitas_bit_for_bit() -> None:

@@ -137,10 +137,17 @@ def test_a_flipped_bit_in_the_weights(tmp_path: Path, pretrained: Pretrained) ->
         ({"format": FORMAT + 1}, f"is not of format {FORMAT}"),
         ({"format": None}, f"is not of format {FORMAT}"),
         ({"model": "resnet"}, "(unknown model 'resnet'; did you mean "),
-        ({"model": "cnv"}, "(Error(s) in loading state_dict for Sequential"),
-        ({"n_classes": 11}, "(Error(s) in loading state_dict for Sequential"),
+        ({"model": "cnv"}, " does not fit cnv with 10 classes: it lacks conv0.weight; "),
+        (
+            {"model": "sfc"},
+            " does not fit sfc with 10 classes: its fc0.weight has the shape (64, 784), where (256, 784) is wanted; ",
+        ),
+        (
+            {"n_classes": 11},
+            " does not fit tfc with 11 classes: its fc3.weight has the shape (10, 64), where (11, 64) is wanted; ",
+        ),
         ({"n_classes": -1}, "cannot be read as pretrained weights ("),
-        ({"state": {}}, "(Error(s) in loading state_dict for Sequential"),
+        ({"state": {}}, "does not fit tfc with 10 classes: it lacks fc0.weight; "),
         ({"state": 3}, "cannot be read as pretrained weights ("),
         ({"another": 1}, "unexpected keyword argument 'another'"),
     ],
@@ -149,6 +156,13 @@ def test_files_of_another_network_or_format(tmp_path: Path, pretrained: Pretrain
     path = tmp_path / "w.pt"
     write_state({"format": FORMAT, **vars(pretrained), **change}, path)
     assert words in refused(path)
+
+
+def test_a_tensor_too_many(tmp_path: Path, pretrained: Pretrained) -> None:
+    path = tmp_path / "w.pt"
+    state = {**pretrained.state, "fc9\n.weight": torch.zeros(1)}
+    write_state({"format": FORMAT, **vars(pretrained), "state": state}, path)
+    assert r"does not fit tfc with 10 classes: it has 'fc9\n.weight', which that network has not; " in refused(path)
 
 
 @pytest.mark.parametrize("content", [{}, {"format": FORMAT}, [1, 2], torch.zeros(3), 7])
