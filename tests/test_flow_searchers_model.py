@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flow.decision import Decisions
+from flow.searchers import reward_model
 from flow.searchers.climbing import Climber
 from flow.searchers.frontier import Frontier
 from flow.searchers.imagination import Actor
@@ -153,6 +154,19 @@ def test_samples_are_spread_around_the_mean_and_say_that_bits_do_good(n: int) ->
     for _ in range(20):
         function = linear.sample(rng)
         assert (function(np.minimum(vectors + 1, 8)) >= function(vectors) - 1e-12).all()
+
+
+def test_draws_become_more_daring_the_more_trials_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = random_vectors(PolicySpace(chain()), 40, seed=2)
+
+    def width(n_daring: int) -> float:
+        monkeypatch.setattr(reward_model, "DARING", n_daring)
+        model, _, _ = fitted_model(60)
+        rng = np.random.default_rng(0)
+        return float(np.array([model.sample(rng)(others) for _ in range(100)]).std(axis=0).mean())
+
+    assert width(1) == width(60) > 1.1 * width(80) > 1.1 * width(10_000)
+    assert width(120) == width(10_000)
 
 
 def test_a_network_that_broke_down_does_not_hide_the_differences_of_the_others() -> None:

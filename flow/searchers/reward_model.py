@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 Floats = NDArray[np.float64]
 
 NOISE = 0.05  # variance of an evaluation in the regression, of rewards scaled to 1
-SPREAD = 0.5  # of the posterior's variance, which draws have: a little less daring than Thompson's own
+SPREAD, DARING = 0.5, 100  # of the posterior's variance, which draws have at least; trials from which on they have all of it
 MOST_STEPS = 3000  # of the solver
 N_WAVES = 128  # random Fourier features of a draw of the process
 LENGTHS, VARIANCES, NOISES = (0.5, 1.0, 2.0), (0.02, 0.05, 0.1, 0.2, 0.4), (0.02, 0.05, 0.1)  # that the process may have
@@ -49,15 +49,15 @@ def _harms_of(bits: object) -> Floats:
 class LinearModel:
     """A Bayesian linear regression on errors and their squares; what of its effects would do good counts as nothing."""
 
-    def fit(self, bits: object, rewards: Floats) -> None:
-        """Take in rewards (n,) of policies (n, d)."""
+    def fit(self, bits: object, rewards: Floats, spread: float = SPREAD) -> None:
+        """Take in rewards (n,) of policies (n, d); draws have so much of the posterior's variance."""
         x = _effects_of(bits)
         self._centre, self._spread = x.mean(axis=0), x.std(axis=0) + 1e-6
         self._offset, self._scale = float(rewards.mean()), float(rewards.std()) + 1e-6
         z = (x - self._centre) / self._spread
         precision = z.T @ z / NOISE + np.eye(z.shape[1])
         self._mean = np.linalg.solve(precision, z.T @ ((rewards - self._offset) / self._scale)) / NOISE
-        covariance = SPREAD * np.linalg.inv(precision)
+        covariance = spread * np.linalg.inv(precision)
         self._factor = np.linalg.cholesky((covariance + covariance.T) / 2)
 
     def _function(self, effects: Floats) -> Callable[[object], Floats]:
@@ -87,8 +87,12 @@ class MonotoneModel:
     not known of them (randomize, then optimize; Bardsley et al., SIAM Journal on Scientific Computing 36(4), 2014).
     """
 
-    def fit(self, bits: object, rewards: Floats, trust: Floats) -> None:
-        """Take in rewards (n,) of policies (n, d), each with a share (n,), above 0 and at most 1, of a full say."""
+    def fit(self, bits: object, rewards: Floats, trust: Floats, spread: float) -> None:
+        """Take in rewards (n,) of policies (n, d), each with a share (n,), above 0 and at most 1, of a full say.
+
+        Draws have so much of the posterior's variance.
+        """
+        self._daring = np.sqrt(spread)
         x = _harms_of(bits)
         self._centre, self._spread = np.average(x, axis=0, weights=trust), x.std(axis=0) + 1e-6
         self._offset, self._scale = float(np.average(rewards, weights=trust)), float(rewards.std()) + 1e-6
@@ -113,7 +117,7 @@ class MonotoneModel:
 
     def sample(self, rng: np.random.Generator) -> Callable[[object], Floats]:
         """One function that may be the truth."""
-        return self._function(self._wanted + np.sqrt(SPREAD) * rng.standard_normal(len(self._wanted)))
+        return self._function(self._wanted + self._daring * rng.standard_normal(len(self._wanted)))
 
 
 def _trusted(rewards: Floats) -> tuple[Floats, Floats]:
@@ -133,7 +137,8 @@ class RewardModel:
     """The monotone regression, and a Gaussian process on what it misses; draws come from another model, too.
 
     What a model cannot express it is wrong about for ever, and sure of: its draws keep to where it sees the best policies.
-    So every other draw is one of the free regression, which predicts worse and is wrong elsewhere.
+    So every other draw is one of the free regression, which predicts worse and is wrong elsewhere. Few trials are best spent
+    near what looks best; the more there are, the more is left of what nobody expects, and the more daring draws become.
     """
 
     def __init__(self) -> None:
@@ -150,8 +155,9 @@ class RewardModel:
             learn_scales: whether the process's length scale, variance and noise are set anew, to the likeliest.
         """
         y, self._trust = _trusted(np.asarray(rewards, float))
-        self._linear.fit(bits, y, self._trust)
-        self._other.fit(bits, np.asarray(rewards, float))
+        self._spread = min(1.0, max(SPREAD, len(y) / DARING))
+        self._linear.fit(bits, y, self._trust, self._spread)
+        self._other.fit(bits, np.asarray(rewards, float), self._spread)
         self._x = errors_of(bits)
         self._scale = max(float(np.sqrt(np.average((y - np.average(y, weights=self._trust)) ** 2, weights=self._trust))), 1e-6)
         self._missed = (y - self._linear.mean(bits)) / self._scale
@@ -195,13 +201,13 @@ class RewardModel:
         linear = self._linear.sample(rng)
         length, variance, noise = self._scales
         waves, phases = rng.standard_normal((self._x.shape[1], N_WAVES)) / length, rng.uniform(0, 2 * np.pi, N_WAVES)
-        heights = np.sqrt(2 * SPREAD * variance / N_WAVES) * rng.standard_normal(N_WAVES)
+        heights = np.sqrt(2 * self._spread * variance / N_WAVES) * rng.standard_normal(N_WAVES)
 
         def before(x: Floats) -> Floats:
             found: Floats = np.cos(x @ waves + phases) @ heights
             return found
 
-        seen = before(self._x) + np.sqrt(SPREAD * noise / self._trust) * rng.standard_normal(len(self._x))
+        seen = before(self._x) + np.sqrt(self._spread * noise / self._trust) * rng.standard_normal(len(self._x))
         moved = cho_solve((self._factor, True), self._missed - seen)
 
         def function(bits: object) -> Floats:
