@@ -6,6 +6,7 @@ in one place, evaluated in another, and learned from in a third.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -13,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.errors import ConstraintError
+from flow.errors import ConstraintError, SearcherError
 from hls.reach import Leeway
 from models.policy import MAX_BITS, BitPolicy, LayerBits
 from models.spec import LayerSpec
@@ -159,6 +160,9 @@ class Decisions:
         """The bits that an action (2,) in -1..1 stands for: weights first, then activations.
 
         Each value picks from the widths still possible, -1 the fewest bits, 1 the most, in equal shares.
+
+        Raises:
+            SearcherError: a value is no number.
         """
         feasible = self.feasible(prefix)
         weight = _pick(sorted({b.weight for b in feasible}), float(action[0]))
@@ -222,6 +226,8 @@ def _to_unit(values: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float
 
 
 def _pick(choices: Sequence[T], value: float) -> T:
+    if math.isnan(value):
+        raise SearcherError("an action is nan, where -1 to 1 is wanted: the agent has diverged; name another SEARCHER")
     share = (min(max(value, -1.0), 1.0) + 1) / 2
     return choices[min(int(share * len(choices)), len(choices) - 1)]
 

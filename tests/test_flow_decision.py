@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow.decision import FEATURES, Decisions
-from flow.errors import ConstraintError, PolicyError
+from flow.errors import ConstraintError, PolicyError, SearcherError
 from models.policy import BitPolicy, LayerBits
 from tests.flow_fakes import CONSTRAINT, SPECS, SimulatedTables, decisions, policy_of
 
@@ -25,6 +25,12 @@ def feasible_prefix(shares: list[tuple[float, float]]) -> list[LayerBits]:
         feasible = decisions().reach.feasible_bits(prefix)
         prefix.append(feasible[min(int(share * len(feasible)), len(feasible) - 1)])
     return prefix
+
+
+@pytest.mark.parametrize("action", [(math.nan, 0.0), (0.0, math.nan)])
+def test_an_agent_that_has_diverged_is_told_so(action: tuple[float, float]) -> None:
+    with pytest.raises(SearcherError, match="an action is nan, where -1 to 1 is wanted"):
+        decisions().choose([], np.array(action))
 
 
 @given(st.lists(st.tuples(SHARE, SHARE), max_size=2), SHARE)

@@ -51,6 +51,14 @@ def test_another_run_is_refused_with_the_first_difference(tmp_path: Path, other:
     assert RunDirectory(tmp_path).identity == IDENTITY
 
 
+def test_trials_that_nobody_knows_what_they_are_of_are_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "trials.db").write_bytes(b"of another model")
+    for refuse in (RunDirectory(tmp_path).check, RunDirectory(tmp_path).claim):
+        with pytest.raises(RunDirectoryError, match=r"holds trials\.db but no run\.json"):
+            refuse(IDENTITY)
+    assert [p.name for p in tmp_path.iterdir()] == ["trials.db"]
+
+
 def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")

@@ -161,8 +161,8 @@ class RewardModel:
         self._x = errors_of(bits)
         self._scale = max(float(np.sqrt(np.average((y - np.average(y, weights=self._trust)) ** 2, weights=self._trust))), 1e-6)
         self._missed = (y - self._linear.mean(bits)) / self._scale
-        self._trusted = len(y) > FEW
-        if self._trusted and learn_scales:
+        self._has_process = len(y) > FEW
+        if self._has_process and learn_scales:
             self._scales = max(product(LENGTHS, VARIANCES, NOISES), key=self._likelihood)
         factor = self._factor_of(self._scales)
         self._factor, self._weights = factor, cho_solve((factor, True), self._missed)
@@ -186,7 +186,7 @@ class RewardModel:
     def mean(self, bits: object) -> Floats:
         """The expected rewards of policies (n, d): (n,)."""
         found = self._linear.mean(bits)
-        if self._trusted:
+        if self._has_process:
             found = found + self._scale * (self._kernel(errors_of(bits), self._scales) @ self._weights)
         return found
 
@@ -211,7 +211,7 @@ class RewardModel:
         moved = cho_solve((self._factor, True), self._missed - seen)
 
         def function(bits: object) -> Floats:
-            if not self._trusted:
+            if not self._has_process:
                 return linear(bits)
             x = errors_of(bits)
             missed: Floats = before(x) + self._kernel(x, self._scales) @ moved
