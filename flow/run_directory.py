@@ -92,13 +92,14 @@ class RunDirectory:
             identity: variable name, as a user gives it, to value.
 
         Raises:
-            RunDirectoryError: it is another run; the text names the first difference. Or it has trials and does not say of what.
+            RunDirectoryError: it is another run; the text names the first difference. Or it has trials, and does not
+                say of what.
         """
         if not self.identity:
             if (self.path / TRIALS_FILE).exists():
                 raise RunDirectoryError(
-                    f"{self.path} holds {TRIALS_FILE} but no {IDENTITY_FILE}, so that nobody knows what its trials are of; name "
-                    "another RUN, or move the file away"
+                    f"{self.path} holds {TRIALS_FILE} but no {IDENTITY_FILE}, so that nobody knows what its trials are of; "
+                    "name another RUN, or move the file away"
                 )
             return
         for name, value in identity.items():

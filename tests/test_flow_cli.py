@@ -307,7 +307,11 @@ def test_two_workers_find_the_trials_of_one(run_dir: Path, tmp_path: Path, capsy
 @pytest.mark.usefixtures("without_finn")
 def test_a_store_that_is_damaged(complaint: Complaint, run_dir: Path) -> None:
     (run_dir / "trials.db").write_bytes(b"junk" * 5000)
-    text = complaint("search", *QUICK, "--run", run_dir)
+    assert complaint("search", *QUICK, "--run", run_dir).startswith(f"{run_dir} holds trials.db but no run.json")
+    (run_dir / "trials.db").unlink()
+    assert cli.main(["search", *QUICK, "--trials", "1", "--run", str(run_dir)]) == 0
+    (run_dir / "trials.db").write_bytes(b"junk" * 5000)
+    text = complaint("search", *QUICK, "--trials", "2", "--run", run_dir)
     assert text.startswith(f"the store of trials {run_dir / 'trials.db'} cannot be used (file is not a database)")
 
 
