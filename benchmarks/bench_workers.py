@@ -144,7 +144,7 @@ def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:
         return Evaluator(weights, splits, constraint, 4096, 0)
 
     own = make()
-    decided = Decisions(own.specs, reach_under(constraint, own.tables))
+    decided = Decisions(own.specs, reach_under(constraint.of_a_trial, own.tables))
     rows: list[dict[str, Any]] = []
 
     def row(name: str, workers: Workers) -> None:

@@ -55,7 +55,7 @@ class Task:
     @cached_property
     def decisions(self) -> Decisions:
         """The pass over the layers, limited by the board."""
-        return Decisions(self.evaluator.specs, reach_under(self.settings.constraint, self.evaluator.tables))
+        return Decisions(self.evaluator.specs, reach_under(self.settings.constraint.of_a_trial, self.evaluator.tables))
 
 
 def spread(values: list[float], form: str = ".2f") -> str:

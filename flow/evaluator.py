@@ -144,7 +144,7 @@ class Evaluator:
 
     def estimate(self, policy: BitPolicy) -> Estimate:
         """The accelerator for a policy, before anything is retrained."""
-        return self.estimator.estimate(policy, self.constraint.limits)
+        return self.estimator.estimate(policy, self.constraint.of_a_trial.limits)
 
     def score(self, policy: BitPolicy, whole: bool = False) -> Score:
         """Retrain a policy briefly and score it on the search split; what was asked before is remembered.

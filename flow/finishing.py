@@ -101,6 +101,11 @@ def finish(
         test_accuracy=left.test_accuracy,
         uniform=uniform,
     )
+    if found.constraint.violation(done.estimate) > 0:
+        listener.note(
+            f"retrained, {policy} no longer keeps to the constraint ({found.constraint.describe(done.estimate)}): its weights "
+            "need larger accumulators; search again with a lower MAX_UTIL"
+        )
     write_json(run / "policy.json", document_of(done, settings.sought, finalists))
     write_text(run / "summary.md", summary(done) + chosen(settings.sought, finalists))
     checkpoint_of(run, policy).unlink(missing_ok=True)

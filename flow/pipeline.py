@@ -205,7 +205,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         )  # fmt: skip
 
     evaluator = make()
-    decisions = Decisions(evaluator.specs, reach_under(constraint, evaluator.tables, calibration))
+    decisions = Decisions(evaluator.specs, reach_under(constraint.of_a_trial, evaluator.tables, calibration))
     if not run.identity:
         (run / OF_A_RUN).unlink(missing_ok=True)
         if calibration:
@@ -287,9 +287,9 @@ def check_before_pretraining(
     evaluator = Evaluator(
         untrained, splits, constraint, retrain_images=1, seed=untrained.seed, top_k=top_k, calibration=calibration
     )
-    smallest = evaluator.estimator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1), constraint.limits)
-    if constraint.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
-        reach_under(constraint, evaluator.tables, calibration)
+    smallest = evaluator.estimate(BitPolicy.uniform(evaluator.specs, 1, 1))
+    if constraint.of_a_trial.violation(smallest) > 0:  # nearly always no policy is smaller; Reach is sure, but slow
+        reach_under(constraint.of_a_trial, evaluator.tables, calibration)
 
 
 def retrain(path: Path, effort: Effort, settings: SearchSettings, listener: Listener) -> tuple[dict[str, Any], Converged]:

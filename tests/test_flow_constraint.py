@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boards.board import Resources
-from flow.constraint import Constraint, reach_under
+from flow.constraint import LUT_SPARED, Constraint, reach_under
 from flow.errors import ConstraintError, SettingsError
 from tests.flow_fakes import BOARD, CONSTRAINT, SPECS, SimulatedTables, all_policies, estimate_of, meets_constraint
 
@@ -23,6 +23,12 @@ def reach(min_fps: float, max_utilisation: float) -> None:
 
 def test_limits_are_a_share_of_the_boards_capacity() -> None:
     assert Constraint(BOARD, 1.0, 0.5).limits == Resources(lut=200, ff=500, bram18=4.5, dsp=5)
+
+
+def test_a_trial_leaves_some_lut_for_what_retraining_takes_and_nothing_else() -> None:
+    whole, trial = CONSTRAINT.limits, CONSTRAINT.of_a_trial.limits
+    assert trial == replace(whole, lut=whole.lut * (1 - LUT_SPARED))
+    assert CONSTRAINT.of_a_trial.max_cycles == CONSTRAINT.max_cycles
 
 
 def test_max_cycles_are_those_of_the_frame_rate_at_the_boards_clock() -> None:

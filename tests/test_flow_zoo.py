@@ -28,8 +28,6 @@ SLOWLY = [
     ("cnv:0.25", 20_000.0),
     ("resnet20:0.25", 1000.0),
 ]  # fmt: skip
-# Its trials fill the board to the last LUT, and the final retraining, whose weights size the accumulators, takes a few more.
-FILLS_THE_BOARD = "resnet20:0.25"
 
 
 @pytest.mark.timeout(1800)
@@ -44,11 +42,8 @@ def test_a_whole_search(model: str, min_fps: float, tmp_path: Path, monkeypatch:
     document = json.loads((tmp_path / "run" / "policy.json").read_text())
     written = (tmp_path / "run" / "summary.md").read_text()
     assert found.constraint.violation(found.best.estimate) <= 0
-    if document["estimate"]["meets_constraint"]:
-        assert document["estimate"]["fps"] >= min_fps
-    else:
-        assert model == FILLS_THE_BOARD
-        assert " (too slow: " in written or " (does not fit: " in written
+    assert document["estimate"]["meets_constraint"] is True
+    assert document["estimate"]["fps"] >= min_fps
     assert BitPolicy.from_dict(document["policy"]) == found.best.policy
     assert set(document["implementations"]) == set(document["policy"])
     assert Preparation.from_dict(document["data"]["preparation"]) == Preparation.of(get_model(model).input_shape)
