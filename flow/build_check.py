@@ -105,7 +105,7 @@ def _verify(source: BuildSource, directory: BuildDirectory, n_images: int, liste
         pixels = np.random.default_rng(0).integers(0, 256, (N_NOISE, *image.shape), np.uint8)
         labels, trained, what = None, None, "noise, as there is no golden set"
     listener.note(f"holding every stage against each other on {len(pixels)} images of {what}")
-    stages = answers(source.onnx, source.board, pixels, built, source.top_k)
+    stages = answers(source.onnx, source.board, pixels, built, source.top_k, trained)
     n_quantizers = len(stages[0].activations)
     if n_quantizers != len(names) - 1:  # more than one a layer, or no layers known
         names = [f"quantizer {i}" for i in range(1, n_quantizers + 2)]
@@ -116,6 +116,9 @@ def _verify(source: BuildSource, directory: BuildDirectory, n_images: int, liste
     wrong = next((v for v in found if not v.agrees), None)
     if wrong is not None:
         raise VerificationError(_complaint(wrong, source))
+    for v in found:
+        if v.remark:
+            listener.note(f"{v.stage}: {v.remark}")
     last = stages[-1]
     handed_on: NDArray[Any] = last.logits.astype(np.float32) if last.chosen is None else last.chosen
     clear = np.ones(len(pixels), bool) if last.chosen is None else without_ties(last.logits, last.step, last.chosen.shape[1])

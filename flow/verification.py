@@ -43,13 +43,15 @@ def verify_run(path: Path, n_images: int) -> list[Verdict]:
         raise RunDirectoryError(f"RUN={path} has no model.onnx yet; let make search finish, or make retrain RUN={path}")
     golden = read_golden(path / "golden.npz").first(n_images)
     names = quantizers(probe_layers(model.build(), model.input_shape))
-    return verdicts(names, golden.logits, answers(path / "model.onnx", board, golden.pixels, built, top_k))
+    stages = answers(path / "model.onnx", board, golden.pixels, built, top_k, golden.logits)
+    return verdicts(names, golden.logits, stages)
 
 
 def verdict_table(found: list[Verdict]) -> Table:
     """Verdicts as a table."""
     title = f"beside the trained network, {found[0].n_images} images of the golden set"
-    table = Table("stage", title=title, box=SIMPLE)
+    remarks = "\n".join(f"{v.stage}: {v.remark}" for v in found if v.remark)
+    table = Table("stage", title=title, caption=remarks or None, box=SIMPLE)
     for head in ("accumulators that differ", "by at most, LSB", "classes that differ", "wrong choices"):
         table.add_column(head, justify="right")
     table.add_column("first layer that differs from the stage before")
