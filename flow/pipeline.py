@@ -25,7 +25,7 @@ from flow.progress import Listener
 from flow.provenance import provenance
 from flow.ray_workers import workers_of
 from flow.report import Outcome, estimate_document
-from flow.run_directory import IDENTITY_FILE, RunDirectory, versions, write_json, write_text
+from flow.run_directory import IDENTITY_FILE, TRIALS_FILE, RunDirectory, versions, write_json, write_text
 from flow.run_lock import locked
 from flow.searchers import make_searcher
 from flow.store import TrialStore, study_name
@@ -212,7 +212,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
             write_text(run / OF_A_RUN, calibration.to_json())
     run.claim(identity)
     searcher = make_searcher(settings.searcher, decisions, settings.seed)
-    store = TrialStore(run / "trials.db", study_name(model.name, constraint))
+    store = TrialStore(run / TRIALS_FILE, study_name(model.name, constraint))
 
     made_by = provenance(seen)
     scalars = Scalars(run.path, constraint.board.capacity)

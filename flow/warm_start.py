@@ -11,7 +11,7 @@ from typing import Any
 from flow.decision import Decisions
 from flow.errors import ConstraintError, PolicyError, RunDirectoryError
 from flow.evaluator import Evaluator, Score
-from flow.run_directory import IDENTITY_FILE
+from flow.run_directory import IDENTITY_FILE, TRIALS_FILE
 from flow.store import TrialStore
 from flow.trial import Trial
 from flow.watch.trials_file import read_trials
@@ -70,7 +70,7 @@ def earlier_trials(run: Path, float_accuracy: float) -> list[Trial]:
             f"WARM_START={run} began with float weights of {json.dumps(theirs)} on the search split, this run with others, of "
             f"{float_accuracy}: its accuracies say nothing here; leave WARM_START out, or give this run its {PRETRAINED}"
         )
-    return [trial for trials in read_trials(run / "trials.db").values() for trial in trials]
+    return [trial for trials in read_trials(run / TRIALS_FILE).values() for trial in trials]
 
 
 def hand_on_weights(earlier: Path, run: Path) -> None:

@@ -78,15 +78,16 @@ def answers(
     """
     integers = pixels.astype(np.float32) - 128
     with tempfile.TemporaryDirectory(prefix="bitloop-verify-") as folder, quiet(), naming(onnx):
-        found = [answers_of(QONNX, read_model(onnx), integers / np.float32(128))]
+        file, images = read_model(onnx), integers / np.float32(128)
+        found = [answers_of(QONNX, file, images)]
         step = _step_before_choice(onnx, board, Path(folder)) if top_k else None
         for name, model, _ in dataflow_steps(onnx, board, Path(folder), implementations, top_k):
             if name in STAGES:
                 found.append(answers_of(STAGES[name], model, integers, step))
-        images, steps = integers / np.float32(128), [stage.step for stage in found if stage.step]
-        found[0] = decide(read_model(onnx), images, found[0], found[1])
+        found[0] = decide(file, images, found[0], found[1])
+        steps = [stage.step for stage in found if stage.step]
         if trained is not None and steps:
-            found[0] = explain(read_model(onnx), images, found[0], trained, steps[-1])
+            found[0] = explain(file, images, found[0], trained, steps[-1])
     return found
 
 
