@@ -2,6 +2,7 @@
 
     make bench-accuracy            (tfc, sfc, lfc on MNIST: two CPU hours; goes on where it stopped)
     python -m benchmarks.bench_accuracy --models cnv --dataset cifar10 --bits 1/1,1/2,2/2,4/4        (100 CPU minutes)
+    python -m benchmarks.bench_accuracy --models cnv --dataset cifar10 --bits 1/1,2/2 --epochs 30         (for a GPU)
 
 Every network starts from float weights (those that ship, else trained here), is calibrated and retrained with each
 seed. Test accuracy is that of the last step: no step is chosen by it. Published: the README of
@@ -16,7 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.kept import add_line, float_weights, read_lines
+from benchmarks.kept import add_line, add_part_option, float_weights, is_kept, part_of, read_lines
 from flow.config import default_data_dir
 from models.data import load_splits
 from models.datasets import DATASETS
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--bits", default="1/1,1/2,2/2", help="weight and activation bits")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    add_part_option(parser)
     arguments = parser.parse_args()
     prepare_process(1)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -66,19 +69,21 @@ def main() -> None:
         specs = probe_layers(weights.network(), info.input_shape)
         teacher = weights.network().to(resolve_device())
         print(f"{model}, float: {accuracy(teacher, splits.test):.2%} on the test split", flush=True)
-        for seed in map(int, arguments.seeds.split(",")):
-            for weight, act in bits:
-                recipe = RECIPES.get((model, weight, act), RECIPES[model])
-                cell = {"model": model, "weight": weight, "act": act, "seed": seed, "n_images": recipe.n_images}
-                if any(cell.items() <= r.items() for r in rows):
-                    continue
-                network = weights.quantized(BitPolicy.uniform(specs, weight, act)).to(resolve_device())
-                calibrate(network, splits.train.first(1000))
-                begun = time.process_time()
-                train(network, splits.train, recipe, seed, teacher=teacher)
-                rows.append(cell | {"test": accuracy(network, splits.test), "cpu_s": round(time.process_time() - begun)})
-                add_line(kept, rows[-1])
-                print(rows[-1], flush=True)
+        cells = [(seed, *pair) for seed in map(int, arguments.seeds.split(",")) for pair in bits]
+        for seed, weight, act in part_of(cells, arguments.part):
+            recipe = RECIPES.get((model, weight, act), RECIPES[model])
+            if arguments.epochs:
+                recipe = replace(recipe, n_images=arguments.epochs * len(splits.train))
+            cell = {"model": model, "weight": weight, "act": act, "seed": seed, "n_images": recipe.n_images}
+            if is_kept(cell, rows):
+                continue
+            network = weights.quantized(BitPolicy.uniform(specs, weight, act)).to(resolve_device())
+            calibrate(network, splits.train.first(1000))
+            begun = time.process_time()
+            train(network, splits.train, recipe, seed, teacher=teacher)
+            rows.append(cell | {"test": accuracy(network, splits.test), "cpu_s": round(time.process_time() - begun)})
+            add_line(kept, rows[-1])
+            print(rows[-1], flush=True)
     print(f"{arguments.dataset}, test accuracy: mean (least to most) over seeds; published")
     for of in dict.fromkeys((r["model"], r["weight"], r["act"], r["n_images"]) for r in rows):
         model, weight, act, n_images = of

@@ -3,6 +3,7 @@
     python -W ignore -m benchmarks.bench_board --device cuda                 (10 minutes with 16 processes on one GPU)
     python -W ignore -m benchmarks.bench_board --searchers model-based,random --seeds 0,1      a part of it
     python -W ignore -m benchmarks.bench_board --against-uniform             the best mixed policies beside the best uniform one
+    python -W ignore -m benchmarks.bench_board --against-uniform --part 2/4  the second of four shares of it
     python -W ignore -m benchmarks.bench_board --report                      the tables of what was measured
 
 Every searcher has the same number of trials, each a retraining as `make search` does one. Each search ends as `make search`
@@ -26,7 +27,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.kept import add_line, read_lines
+from benchmarks.kept import add_line, add_part_option, is_kept, part_of, read_lines
 from benchmarks.task import Quiet, Task, percent, spread
 from flow.config import SearchSettings
 from flow.evaluator import DISTILLATION, RETRAINING
@@ -40,6 +41,7 @@ from flow.workers import InProcess
 from models.device import prepare_process
 from models.policy import BitPolicy
 from models.train import accuracy, fitted, train
+from models.weights import read_pretrained, shipped_weights
 
 KEPT = Path(__file__).with_name("measured") / "board.jsonl"
 KEPT_UNIFORM = KEPT.with_name("board-uniform.jsonl")
@@ -54,6 +56,14 @@ def task_of(seed: int, device: str) -> Task:
     """The task with a seed, on a device."""
     named = {"model": MODEL, "dataset": DATASET, "seed": seed, "min_fps": MIN_FPS, "device": device}
     return Task(SearchSettings.model_validate(named))
+
+
+def float_accuracy() -> float:
+    """Of the float network that every policy starts from, on the search split; figures are compared from the same one only."""
+    shipped = shipped_weights(MODEL, DATASET)
+    if shipped is None:
+        raise SystemExit(f"there are no weights of {MODEL} on {DATASET}; make them with `make pretrain`")
+    return round(read_pretrained(shipped).search_accuracy, 5)
 
 
 def test_accuracy(task: Task, policy: BitPolicy, epochs: int, seed: int) -> float:
@@ -94,7 +104,7 @@ def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dic
         answer = finalists[0].trial if finalists else max(trials, key=lambda t: t.reward)
     row = {
         "searcher": name, "seed": seed, "n_trials": n_trials, "device": str(task.device),
-        "float": round(task.weights.search_accuracy, 5),
+        "float": float_accuracy(),
         "wall_s": round(time.monotonic() - begun), "cpu_s": round(time.process_time() - cpu_begun),
         "accuracies": [round(t.accuracy, 5) for t in trials], "fps": round(answer.estimate.fps, 1),
         "searched": round(answer.accuracy, 5), "policy": json.loads(answer.policy.to_json()),
@@ -105,42 +115,46 @@ def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dic
     return row
 
 
-def against_uniform(name: str, epochs: int, device: str) -> None:
+def against_uniform(name: str, epochs: int, device: str, part: str) -> None:
     """Retrain the answers of a searcher, and the best uniform policy, with the same seeds; goes on where it stopped."""
     task = task_of(0, device)
     rows = read_lines(KEPT_UNIFORM)
-    policies = {f"{name} {r['seed']}": BitPolicy.from_json(json.dumps(r["policy"])) for r in latest(read_lines(KEPT))
-                if r["searcher"] == name}  # fmt: skip
-    kept = next((r["policy"] for r in rows if r["of"] == "uniform"), None)
-    policies["uniform"] = BitPolicy.from_json(json.dumps(kept)) if kept else best_uniform(task)
-    for seed in TRUTH_SEEDS:
-        for of, policy in policies.items():
-            cell = {"of": of, "seed": seed, "epochs": epochs, "float": round(task.weights.search_accuracy, 5)}
-            if any(cell.items() <= r.items() for r in rows):
-                continue
-            estimate = task.evaluator.estimate(policy)
-            row = cell | {
-                "device": str(task.device), "policy": json.loads(policy.to_json()), "fps": round(estimate.fps, 1),
-                "test": test_accuracy(task, policy, epochs, seed),
-            }  # fmt: skip
-            add_line(KEPT_UNIFORM, row)
-            print(row, flush=True)
+    now = float_accuracy()
+    policies = {f"{name} {r['seed']}": r["policy"] for r in latest(read_lines(KEPT))
+                if (r["searcher"], r["float"]) == (name, now)}  # fmt: skip
+    kept = next((r["policy"] for r in rows if (r["of"], r["float"]) == ("uniform", now)), None)
+    policies["uniform"] = kept or json.loads(best_uniform(task).to_json())
+    cells = [
+        {"of": of, "policy": policy, "seed": seed, "epochs": epochs, "float": now}
+        for seed in TRUTH_SEEDS
+        for of, policy in policies.items()
+    ]
+    for cell in part_of(cells, part):
+        if is_kept(cell, rows):
+            continue
+        policy = BitPolicy.from_json(json.dumps(cell["policy"]))
+        row = cell | {
+            "device": str(task.device), "fps": round(task.evaluator.estimate(policy).fps, 1),
+            "test": test_accuracy(task, policy, epochs, cell["seed"]),
+        }  # fmt: skip
+        add_line(KEPT_UNIFORM, row)
+        print(row, flush=True)
 
 
 def report_uniform(rows: list[dict[str, Any]]) -> str:
     """A table in Markdown."""
     lines = ["| policy (weight/activation bits) | fps | epochs | seeds | test split |", "|---|---|---|---|---|"]
-    for of, epochs in dict.fromkeys((r["of"], r["epochs"]) for r in rows):
-        runs = [r for r in rows if (r["of"], r["epochs"]) == (of, epochs)]
+    for policy, epochs in dict.fromkeys((json.dumps(r["policy"]), r["epochs"]) for r in rows):
+        runs = [r for r in rows if (json.dumps(r["policy"]), r["epochs"]) == (policy, epochs)]
         bits = " ".join(f"{b['weight']}/{b['act'] or '-'}" for b in runs[0]["policy"].values())
         found = percent([r["test"] for r in runs])
-        lines.append(f"| {of}: {bits} | {runs[0]['fps']:,.0f} | {epochs} | {len(runs)} | {found} |")
+        lines.append(f"| {runs[0]['of']}: {bits} | {runs[0]['fps']:,.0f} | {epochs} | {len(runs)} | {found} |")
     return "\n".join(lines)
 
 
 def latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each search the last line."""
-    return list({(r["searcher"], r["seed"], r["n_trials"]): r for r in rows}.values())
+    return list({(r["searcher"], r["seed"], r["n_trials"], r["float"]): r for r in rows}.values())
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -171,17 +185,19 @@ def main() -> None:
     parser.add_argument("--against-uniform", action="store_true")
     parser.add_argument("--epochs", type=int, default=TRUTH_EPOCHS, help="of the retraining beside a uniform policy")
     parser.add_argument("--report", action="store_true")
+    add_part_option(parser)
     arguments = parser.parse_args()
     prepare_process(1)
     if arguments.against_uniform:
-        against_uniform(SEARCHERS[0], arguments.epochs, arguments.device)
+        against_uniform(SEARCHERS[0], arguments.epochs, arguments.device, arguments.part)
         print(report_uniform(read_lines(KEPT_UNIFORM)))
         return
-    rows = latest(read_lines(arguments.kept))
+    now = float_accuracy()
+    rows = [r for r in latest(read_lines(arguments.kept)) if r["float"] == now]
     for seed in () if arguments.report else map(int, arguments.seeds.split(",")):
         for name in arguments.searchers.split(","):
             cell = {"searcher": name, "seed": seed, "n_trials": arguments.trials}
-            if not any(cell.items() <= r.items() and "test" in r for r in rows):
+            if not is_kept(cell, [r for r in rows if "test" in r]):
                 rows.append(measure(name, seed, arguments.trials, arguments.device, arguments.kept))
     print(f"{report(latest(rows))}\n\n{report_uniform(read_lines(KEPT_UNIFORM))}")
 

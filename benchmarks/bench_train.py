@@ -24,6 +24,7 @@ from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear, QuantReLU
 from torch import nn
 
 from models import quant
+from models.augmentation import Augmentation
 from models.data import ImageSet
 from models.device import prepare_process
 from models.policy import BitPolicy
@@ -83,7 +84,8 @@ def compare(name: str, n_steps: int, n_evaluated: int, n_turns: int) -> None:
     images = ImageSet(
         x.contiguous(memory_format=torch.channels_last), torch.randint(N_CLASSES, (n_evaluated,), generator=generator)
     )
-    recipe = Recipe(n_images=128 * n_steps, batch_size=128, lr=0.001, shift=shape[1] // 8, flip=shape[0] == 3)
+    augmentation = Augmentation(flip=shape[0] == 3, shift_px=shape[1] // 8)
+    recipe = Recipe(n_images=128 * n_steps, batch_size=128, lr=0.001, augmentation=augmentation)
     variants = networks(name, images)
     speeds: dict[str, dict[str, list[float]]] = {what: {label: [] for label in variants} for what in ("train", "evaluate")}
     for turn in range(-1, n_turns):  # the first warms up

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def is_kept(cell: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether one of the measurements is of a cell: has all of its names and values."""
+    return any(cell.items() <= row.items() for row in rows)
+
+
+def add_part_option(parser: argparse.ArgumentParser) -> None:
+    """Let several processes share a benchmark."""
+    parser.add_argument("--part", default="1/1", help="2/3: the second of three shares, for three processes side by side")
+
+
+def part_of(cells: Sequence[Any], part: str) -> list[Any]:
+    """The share of cells that a part such as 2/3 names."""
+    which, n = map(int, part.split("/"))
+    if not 1 <= which <= n:
+        raise SystemExit(f"--part {part}: there are parts 1/{n} to {n}/{n}")
+    return list(cells[which - 1 :: n])
 
 
 def add_line(path: Path, measured: dict[str, Any]) -> None:
