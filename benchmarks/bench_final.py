@@ -1,12 +1,14 @@
-"""Which recipe should the retraining have that ends a search? CNV on CIFAR-10, policies that searches answered with.
+"""Which recipe should the retraining have that ends a search?
 
     python -W ignore -m benchmarks.bench_final --device cuda              (a GPU; a CPU needs ten minutes an epoch)
     python -W ignore -m benchmarks.bench_final --part 2/3                 the second of three shares, for processes side by side
+    python -W ignore -m benchmarks.bench_final --model tfc --dataset mnist --bits 1/1,2/2,4/4         uniform policies
     python -W ignore -m benchmarks.bench_final --report
 
 Each policy is retrained as `make search` does it in the end, epoch by epoch with the best one kept, but for the learning rate
 and the weight of the float network's opinion in the loss. Recipes are told apart by the search split, as the product would;
-the test split is beside it. Policies: the answers of `model-based` in `benchmarks.bench_board`.
+the test split is beside it. Without `--bits` the policies are the answers of `model-based` in `benchmarks.bench_board`, CNV on
+CIFAR-10.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_board import KEPT as KEPT_BOARD
-from benchmarks.bench_board import SEARCHERS, float_accuracy, latest, task_of
+from benchmarks.bench_board import SEARCHERS, float_accuracy, latest
 from benchmarks.kept import add_line, add_part_option, is_kept, part_of, read_lines
-from benchmarks.task import percent
+from benchmarks.task import Task, percent
+from flow.config import SearchSettings
 from flow.evaluator import RETRAINING
 from models.convergence import Effort, converge
 from models.device import prepare_process
@@ -33,12 +36,12 @@ KEPT = Path(__file__).with_name("measured") / "final.jsonl"
 RATES = (0.01, 0.003, 0.001)
 DISTILLATIONS = (0.0, 0.5, 0.9)
 EPOCHS = (1, 5)
+MIXED_SEEDS = (0, 1, 2)
 
 
-def measure(cell: dict[str, Any], policy: BitPolicy, device: str) -> dict[str, Any]:
+def measure(task: Task, cell: dict[str, Any]) -> dict[str, Any]:
     """Retrain a policy with a recipe."""
-    task = task_of(cell["seed"], device)
-    train_split = task.whole.train
+    policy, train_split = BitPolicy.from_json(json.dumps(cell["policy"])), task.whole.train
     recipe = replace(RETRAINING, n_images=len(train_split), lr=cell["lr"], distillation=cell["distillation"])
     recipe = fitted(recipe, task.whole.for_search(), cell["epochs"])
     network = task.evaluator.quantized(policy)
@@ -53,36 +56,55 @@ def measure(cell: dict[str, Any], policy: BitPolicy, device: str) -> dict[str, A
     return cell | found | {"device": str(task.device), "wall_s": round(time.monotonic() - begun)}
 
 
+def policies(task: Task, bits: str) -> list[dict[str, Any]]:
+    """What is retrained: uniform policies of the bits named, or what searches of CNV answered with."""
+    if bits:
+        pairs = [tuple(map(int, pair.split("/"))) for pair in bits.split(",")]
+        uniform = {f"{w}/{a}": BitPolicy.uniform(task.evaluator.specs, w, a) for w, a in pairs}
+        return [{"group": f"{task.settings.model} {of}", "policy": json.loads(p.to_json())} for of, p in uniform.items()]
+    now = float_accuracy()
+    answers = [r for r in latest(read_lines(KEPT_BOARD)) if (r["searcher"], r["float"]) == (SEARCHERS[0], now)]
+    return [{"group": "cnv mixed", "policy": r["policy"]} for r in answers if r["seed"] in MIXED_SEEDS]
+
+
 def report(rows: list[dict[str, Any]]) -> str:
     """A table in Markdown."""
-    lines = ["| epochs | learning rate | distilled | policies | search split | test split |", "|---|---|---|---|---|---|"]
-    for epochs, lr, share in product(EPOCHS, RATES, DISTILLATIONS):
-        runs = [r for r in rows if (r["epochs"], r["lr"], r["distillation"]) == (epochs, lr, share)]
+    lines = ["| policies | epochs | learning rate | distilled | search split | test split |", "|---|---|---|---|---|---|"]
+    groups = dict.fromkeys(r["group"] for r in rows)
+    for group, epochs, lr, share in product(groups, EPOCHS, RATES, DISTILLATIONS):
+        runs = [r for r in rows if (r["group"], r["epochs"], r["lr"], r["distillation"]) == (group, epochs, lr, share)]
         if runs:
             found = " | ".join(percent([r[split] for r in runs]) for split in ("search", "test"))
-            lines.append(f"| {epochs} | {lr} | {share} | {len(runs)} | {found} |")
+            lines.append(f"| {group}, {len(runs)} | {epochs} | {lr} | {share} | {found} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measure what the file does not hold yet, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="cnv")
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--bits", default="", help="weight and activation bits of uniform policies")
+    parser.add_argument("--epochs", default=",".join(map(str, EPOCHS)))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--report", action="store_true")
     add_part_option(parser)
     arguments = parser.parse_args()
     prepare_process(1)
-    rows, now = read_lines(KEPT), float_accuracy()
-    answers = [r for r in latest(read_lines(KEPT_BOARD)) if (r["searcher"], r["float"]) == (SEARCHERS[0], now)]
-    cells = [
-        {"of": r["seed"], "policy": r["policy"], "epochs": epochs, "lr": lr, "distillation": share, "seed": 0, "float": now}
-        for r, epochs, lr, share in product(answers, EPOCHS, RATES, DISTILLATIONS)
-    ]
-    for cell in part_of(cells, arguments.part) if not arguments.report else ():
-        if not is_kept(cell, rows):
-            rows.append(measure(cell, BitPolicy.from_json(json.dumps(cell["policy"])), arguments.device))
-            add_line(KEPT, rows[-1])
-            print(rows[-1], flush=True)
+    rows = read_lines(KEPT)
+    if not arguments.report:
+        named = {"model": arguments.model, "dataset": arguments.dataset, "seed": 0, "device": arguments.device}
+        task = Task(SearchSettings.model_validate(named))
+        epochs = list(map(int, arguments.epochs.split(",")))
+        cells = [
+            {**of, "epochs": n, "lr": lr, "distillation": share, "seed": 0, "float": round(task.weights.search_accuracy, 5)}
+            for of, n, lr, share in product(policies(task, arguments.bits), epochs, RATES, DISTILLATIONS)
+        ]
+        for cell in part_of(cells, arguments.part):
+            if not is_kept(cell, rows):
+                rows.append(measure(task, cell))
+                add_line(KEPT, rows[-1])
+                print(rows[-1], flush=True)
     print(report(rows))
 
 

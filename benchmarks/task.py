@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean, stdev
 
 from flow.config import SearchSettings
@@ -11,7 +12,11 @@ from flow.decision import Decisions
 from flow.evaluator import Evaluator
 from flow.pipeline import find_splits, find_weights
 from models.device import resolve_device
+from models.own_network import plain_name
 from models.registry import get_model
+from models.weights import read_pretrained
+
+MEASURED = Path(__file__).with_name("measured")
 
 
 class Quiet:
@@ -25,7 +30,7 @@ class Quiet:
 
 
 class Task:
-    """A search with the float weights that ship, ready for a searcher.
+    """A search with the float weights that ship, or that benchmarks keep, ready for a searcher.
 
     Args:
         settings: of the search, as `make search` takes them.
@@ -36,7 +41,7 @@ class Task:
         evaluator: of trials.
 
     Raises:
-        SystemExit: no weights ship for the model on the data set.
+        SystemExit: there are no weights of the model on the data set.
     """
 
     def __init__(self, settings: SearchSettings) -> None:
@@ -44,7 +49,12 @@ class Task:
         model = get_model(settings.model)
         self.whole = find_splits(model, settings.dataset, settings.data_dir, Quiet())
         splits = self.whole.for_search()
-        weights = find_weights(model, splits, None, settings.seed)
+        weights, kept = (
+            find_weights(model, splits, None, settings.seed),
+            MEASURED / f"{plain_name(model.name)}-{splits.dataset}.pt",
+        )
+        if weights is None and kept.exists():
+            weights = read_pretrained(kept)
         if weights is None:
             raise SystemExit(f"there are no weights of {settings.model} on {splits.dataset}; make them with `make pretrain`")
         self.weights, self.device = weights, resolve_device(settings.device)
