@@ -68,8 +68,8 @@ def measure(name: str, way: str, seed: int, budget_s: float | None) -> dict[str,
     accuracies = [evaluator.accuracy_again(answer.policy, TRUTH_IMAGES, s) for s in TRUTH_SEEDS]
     return {
         "task": name, "way": way, "seed": seed, "cpu_s": round(cpu_s, 1), "finalists_cpu_s": round(again_s, 1),
-        "trials": len(trials), "whole": sum(t.stopped_at is None for t in trials), "policy": json.loads(answer.policy.to_json()),
-        "accuracy": round(fmean(accuracies), 5),
+        "trials": len(trials), "whole": sum(t.stopped_at is None for t in trials),
+        "policy": json.loads(answer.policy.to_json()), "accuracy": round(fmean(accuracies), 5),
     }  # fmt: skip
 
 
