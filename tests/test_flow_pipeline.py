@@ -16,6 +16,7 @@ import optuna
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from boards.registry import get_board
 from flow import evaluator as evaluator_module
@@ -32,7 +33,7 @@ from flow.trial import Trial
 from flow.verification import verify_run
 from hls.types import Estimate
 from models.augmentation import Augmentation
-from models.convergence import Effort
+from models.convergence import Effort, converge
 from models.data import ImageSet, Splits, load_splits
 from models.errors import TrainingError
 from models.policy import BitPolicy, LayerBits
@@ -41,6 +42,7 @@ from models.spec import LayerSpec
 from models.train import Recipe, accuracy
 from models.weights import Pretrained, read_pretrained, write_pretrained
 from tests.flow_fakes import estimate_of, tables_without_finn
+from tests.tiny import equal
 
 N_TRIALS = 3
 MIN_FPS = 100_000.0
@@ -422,6 +424,21 @@ def test_a_reward_free_of_training_trains_nothing(quick: Evaluator, monkeypatch:
     assert free.whole_images == evaluator_module.RETRAINING.n_images
     free.accuracy_again(policy, 64, 2)
     assert len(calls) == 1
+
+
+def test_the_float_network_has_its_say_in_the_final_retraining(quick: Evaluator) -> None:
+    policy, effort = BitPolicy.uniform(quick.specs, 2, 2), Effort(1, 1)
+    found, _ = quick.retrain(policy, effort)
+    recipe = replace(evaluator_module.RETRAINING, augmentation=quick.splits.augmentation)
+
+    def by_hand(distillation: float) -> dict[str, Tensor]:
+        network, teacher = quick.quantized(policy), quick.weights.network().eval()
+        own = replace(recipe, distillation=distillation)
+        converge(network, quick.splits.train, quick.splits.search, own, effort, quick.seed, teacher=teacher)
+        return network.state_dict()
+
+    assert equal(found.state_dict(), by_hand(evaluator_module.DISTILLATION))
+    assert not equal(found.state_dict(), by_hand(0.0))
 
 
 def test_with_another_seed_a_policy_is_retrained_otherwise(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
