@@ -130,7 +130,9 @@ def draw(rows: Sequence[dict[str, Any]], task: str, path: Path) -> None:
         runs = [r for r in rows if r["searcher"] == name and r["task"] == task]
         at = [n for n in CHECKPOINTS if all(str(n) in r["regret"] for r in runs)]
         middle = np.array([interval([r["regret"][str(n)] for r in runs]) for n in at])
-        style = {"color": f"C{i % 10}", "linestyle": ("-", "--")[i // 10], "linewidth": 2.5 if i == 0 else 1.2}
+        style: dict[str, Any] = {
+            "color": f"C{i % 10}", "linestyle": ("-", "--")[i // 10], "linewidth": 2.5 if i == 0 else 1.2,
+        }  # fmt: skip
         axes.plot(at, middle[:, 0], label=name, **style)
         if i == 0:
             axes.fill_between(at, middle[:, 1], middle[:, 2], alpha=0.2, color=style["color"])

@@ -18,6 +18,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear, QuantReLU
@@ -44,17 +45,23 @@ def stock_brevitas(network: nn.Sequential, collected: bool) -> nn.Sequential:
 
     def stock(layer: nn.Module) -> nn.Module:
         if isinstance(layer, nn.Conv2d):
-            return QuantConv2d(layer.in_channels, layer.out_channels, layer.kernel_size, bias=False, weight_bit_width=BITS)
+            conv: nn.Module = QuantConv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, bias=False, weight_bit_width=BITS
+            )
+            return conv
         if isinstance(layer, nn.Linear):
-            return QuantLinear(layer.in_features, layer.out_features, bias=False, weight_bit_width=BITS)
-        return {nn.ReLU: lambda: QuantReLU(bit_width=BITS), nn.Identity: QuantIdentity}.get(type(layer), lambda: layer)()
+            linear: nn.Module = QuantLinear(layer.in_features, layer.out_features, bias=False, weight_bit_width=BITS)
+            return linear
+        makers: dict[type, Callable[[], nn.Module]] = {nn.ReLU: lambda: QuantReLU(bit_width=BITS), nn.Identity: QuantIdentity}
+        return makers.get(type(layer), lambda: layer)()
 
     made = nn.Sequential()
     for name, layer in network.named_children():
         made.add_module(name, stock(layer))
     for module in made.modules():
-        if collected and hasattr(module, "init_scale"):
-            module.init_scale()
+        collects: Any = getattr(module, "init_scale", None)
+        if collected and collects is not None:
+            collects()
     return made
 
 

@@ -64,8 +64,9 @@ def timed(workers: Workers, decided: Any, n_trials: int, seed: int) -> dict[str,
     """Run random trials; how long they took, and how busy workers were."""
     with tempfile.TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials.db", "bench")
+        of_search: Any = SimulatedEvaluator()  # what workers find is not evaluated again
         begun = time.monotonic()
-        trials = run_trials(RandomSearcher(decided, seed), SimulatedEvaluator(), workers, store, n_trials, lambda _: None)
+        trials = run_trials(RandomSearcher(decided, seed), of_search, workers, store, n_trials, lambda _: None)
         wall_s = time.monotonic() - begun
     worked_s = sum(t.duration_s for t in trials)
     return {
@@ -101,9 +102,14 @@ def cluster(n: int, n_trials: int, n_seeds: int, means_s: list[float], priority:
         told = Path(folder) / "mean_s"
         told.write_text("0.1", encoding="ascii")
         begun = time.monotonic()
-        pool = RayWorkers(
-            ray, lambda: Sleeping(told), n, lambda policy: Score(0.0, SimulatedEvaluator().estimate(policy)), n_cpus=2 / n
-        )
+
+        def sleeping() -> Any:
+            return Sleeping(told)
+
+        def lost(policy: BitPolicy, failure: str) -> Score:
+            return Score(0.0, SimulatedEvaluator().estimate(policy), failure=failure)
+
+        pool = RayWorkers(ray, sleeping, n, lost, n_cpus=2 / n)
         warmed(pool, RandomSearcher(decisions(), 0).ask())
         print(f"{n} workers took {time.monotonic() - begun:.0f} s to start, which is not measured", flush=True)
         if priority:
@@ -135,8 +141,8 @@ def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:
 
     prepare_process(1)
     model = get_model("tfc")
-    splits = load_splits("mnist", default_data_dir(), model.input_shape).for_search()
-    weights = float_weights("tfc", splits, OUT.parent)
+    whole = load_splits("mnist", default_data_dir(), model.input_shape)
+    splits, weights = whole.for_search(), float_weights("tfc", whole, OUT.parent)
     constraint = Constraint(get_board("pynq-z2"), model.min_fps, 0.85)
 
     def make() -> Evaluator:
@@ -144,6 +150,10 @@ def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:
         return Evaluator(weights, splits, constraint, 4096, 0)
 
     own = make()
+
+    def lost(policy: BitPolicy, failure: str) -> Score:
+        return Score(0.0, own.estimate(policy), failure=failure)
+
     decided = Decisions(own.specs, reach_under(constraint.of_a_trial, own.tables))
     rows: list[dict[str, Any]] = []
 
@@ -158,7 +168,7 @@ def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:
     row("in process", InProcess(alone))
     for n in (1, 2):
         with ray_cluster(None, n) as ray:
-            pool = RayWorkers(ray, make, n, lambda policy: Score(0.0, own.estimate(policy)))
+            pool = RayWorkers(ray, make, n, lost)
             row(str(n), warmed(pool, RandomSearcher(decided, seed + 1000).ask()))
     return rows
 

@@ -136,7 +136,7 @@ def evaluation(job: Job, splits: Splits) -> tuple[tuple[LayerSpec, ...], Callabl
 
 def best_within(vectors: NDArray[np.uint8], found: NDArray[np.floating], bounds: BudgetBounds, budgets: Budgets) -> list[int]:
     """The most accurate of policies within budgets."""
-    fit = (bounds.used(vectors) <= np.array([budgets.operations, budgets.memory]) + 1e-9).all(axis=1)
+    fit: NDArray[np.bool_] = np.all(bounds.used(vectors) <= np.array([budgets.operations, budgets.memory]) + 1e-9, axis=1)
     print(f"{fit.sum():,} of {len(fit):,} policies are within the budgets; the best has {found[fit].max():.2%}")
     best: list[int] = vectors[fit][found[fit].argmax()].tolist()
     return best
