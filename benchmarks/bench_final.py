@@ -71,11 +71,12 @@ def report(rows: list[dict[str, Any]]) -> str:
     """A table in Markdown."""
     lines = ["| policies | epochs | learning rate | distilled | search split | test split |", "|---|---|---|---|---|---|"]
     groups = dict.fromkeys(r["group"] for r in rows)
-    for group, epochs, lr, share in product(groups, EPOCHS, RATES, DISTILLATIONS):
-        runs = [r for r in rows if (r["group"], r["epochs"], r["lr"], r["distillation"]) == (group, epochs, lr, share)]
+    recipes = sorted({(r["epochs"], -r["lr"], r["distillation"]) for r in rows})
+    for group, (epochs, fall, share) in product(groups, recipes):
+        runs = [r for r in rows if (r["group"], r["epochs"], r["lr"], r["distillation"]) == (group, epochs, -fall, share)]
         if runs:
             found = " | ".join(percent([r[split] for r in runs]) for split in ("search", "test"))
-            lines.append(f"| {group}, {len(runs)} | {epochs} | {lr} | {share} | {found} |")
+            lines.append(f"| {group}, {len(runs)} | {epochs} | {-fall} | {share} | {found} |")
     return "\n".join(lines)
 
 
@@ -85,7 +86,9 @@ def main() -> None:
     parser.add_argument("--model", default="cnv")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--bits", default="", help="weight and activation bits of uniform policies")
-    parser.add_argument("--epochs", default=",".join(map(str, EPOCHS)))
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--distillations", type=float, nargs="+", default=DISTILLATIONS)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--report", action="store_true")
     add_part_option(parser)
@@ -95,10 +98,11 @@ def main() -> None:
     if not arguments.report:
         named = {"model": arguments.model, "dataset": arguments.dataset, "seed": 0, "device": arguments.device}
         task = Task(SearchSettings.model_validate(named))
-        epochs = list(map(int, arguments.epochs.split(",")))
         cells = [
             {**of, "epochs": n, "lr": lr, "distillation": share, "seed": 0, "float": round(task.weights.search_accuracy, 5)}
-            for of, n, lr, share in product(policies(task, arguments.bits), epochs, RATES, DISTILLATIONS)
+            for of, n, lr, share in product(
+                policies(task, arguments.bits), arguments.epochs, arguments.rates, arguments.distillations
+            )
         ]
         for cell in part_of(cells, arguments.part):
             if not is_kept(cell, rows):

@@ -60,13 +60,12 @@ class Sleeping(SimulatedEvaluator):
         return super().score(policy)  # type: ignore[no-any-return]
 
 
-def timed(workers: Workers, decided: Any, n_trials: int, seed: int) -> dict[str, float]:
-    """Run random trials; how long they took, and how busy workers were."""
+def timed(workers: Workers, evaluator: Any, decided: Any, n_trials: int, seed: int) -> dict[str, float]:
+    """Run random trials of an evaluator's network; how long they took, and how busy workers were."""
     with tempfile.TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials.db", "bench")
-        of_search: Any = SimulatedEvaluator()  # what workers find is not evaluated again
         begun = time.monotonic()
-        trials = run_trials(RandomSearcher(decided, seed), of_search, workers, store, n_trials, lambda _: None)
+        trials = run_trials(RandomSearcher(decided, seed), evaluator, workers, store, n_trials, lambda _: None)
         wall_s = time.monotonic() - begun
     worked_s = sum(t.duration_s for t in trials)
     return {
@@ -161,7 +160,7 @@ def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:
         if priority:
             go_first()
         about = {"part": "machine", "workers": name, "trials": n_trials, "seed": seed, "priority": priority}
-        rows.append(about | timed(workers, decided, n_trials, seed))
+        rows.append(about | timed(workers, own, decided, n_trials, seed))
 
     alone = make()
     alone.score(RandomSearcher(decided, seed + 1000).ask())
