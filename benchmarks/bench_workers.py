@@ -124,7 +124,7 @@ def cluster(n: int, n_trials: int, n_seeds: int, means_s: list[float], priority:
                     "mean_s": mean_s,
                     "priority": priority,
                 }
-                yield about | timed(pool, decisions(), n_trials, seed)
+                yield about | timed(pool, SimulatedEvaluator(), decisions(), n_trials, seed)
 
 
 def machine(n_trials: int, seed: int, priority: bool) -> list[dict[str, Any]]:

@@ -118,8 +118,8 @@ CASES = (
     ),
     Smallest(bench_halving, "--seeds 0", "| tfc | halving | 1 |", (("N_TRIALS", 4),), MNIST),
     Smallest(
-        bench_final, "--model tfc --dataset mnist --bits 2/2 --epochs 1 --rates 0.01 --distillations 0.5", "| tfc 2/2, 1 | 1 | 0.01 | 0.5 |",
-        (), MNIST,
+        bench_final, "--model tfc --dataset mnist --bits 2/2 --epochs 1 --rates 0.01 --distillations 0.5",
+        "| tfc 2/2, 1 | 1 | 0.01 | 0.5 |", (), MNIST,
     ),
     Smallest(
         bench_board, "--searchers random --seeds 0 --trials 2 --device cpu", "| random | 1 |", (("TRUTH_EPOCHS", 1),), CIFAR10
