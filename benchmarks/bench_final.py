@@ -68,15 +68,19 @@ def policies(task: Task, bits: str) -> list[dict[str, Any]]:
 
 
 def report(rows: list[dict[str, Any]]) -> str:
-    """A table in Markdown."""
-    lines = ["| policies | epochs | learning rate | distilled | search split | test split |", "|---|---|---|---|---|---|"]
-    groups = dict.fromkeys(r["group"] for r in rows)
-    recipes = sorted({(r["epochs"], -r["lr"], r["distillation"]) for r in rows})
-    for group, (epochs, fall, share) in product(groups, recipes):
-        runs = [r for r in rows if (r["group"], r["epochs"], r["lr"], r["distillation"]) == (group, epochs, -fall, share)]
-        if runs:
-            found = " | ".join(percent([r[split] for r in runs]) for split in ("search", "test"))
-            lines.append(f"| {group}, {len(runs)} | {epochs} | {-fall} | {share} | {found} |")
+    """A table in Markdown: accuracies in percent on the search and on the test split."""
+    shares = sorted({r["distillation"] for r in rows})
+    lines = [
+        "| policies | epochs | learning rate | " + " | ".join(f"distilled {s:.0%}" for s in shares) + " |",
+        "|---|---|---|" + "---|" * len(shares),
+    ]
+    for group, epochs, lr in dict.fromkeys((r["group"], r["epochs"], r["lr"]) for r in rows):
+        cells = []
+        for share in shares:
+            wanted = {"group": group, "epochs": epochs, "lr": lr, "distillation": share}
+            runs = [r for r in rows if wanted.items() <= r.items()]
+            cells.append(" / ".join(percent([r[s] for r in runs]) for s in ("search", "test")) if runs else "")
+        lines.append(f"| {group} | {epochs} | {lr} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
