@@ -8,7 +8,8 @@ Regret is the accuracy of the best policy known less that of the answer, in poin
 end with: the first of the searcher's own shortlist where it has one, else the one with the highest reward. "Confirmed" is
 the answer as `make search` gives it: the best of four policies evaluated twice more, with other noise, which is eight
 evaluations on top of the trials. Rewards are noisy, what is compared is the truth. Intervals are of the mean over seeds,
-95 %, by bootstrap. Times are CPU time of the searcher alone.
+95 %, by bootstrap. "Distinct" is how many of the policies are: whoever asks for one again has used up a trial, though
+`make search` would not evaluate it again. Times are CPU time of the searcher alone.
 """
 
 from __future__ import annotations
@@ -98,10 +99,10 @@ def report(rows: Sequence[dict[str, Any]], task: str) -> str:
     lines = [
         "| searcher | seeds | "
         + " | ".join([*(f"{n} trials" for n in BUDGETS), *(f"confirmed, {n}" for n in BUDGETS)])
-        + " | CPU s a trial |",
-        "|---|" + "---|" * (2 * len(BUDGETS) + 2),
+        + " | distinct | CPU s a trial |",
+        "|---|" + "---|" * (2 * len(BUDGETS) + 3),
     ]
-    of_task = [r for r in rows if r["task"] == task]
+    of_task = [r for r in rows if r["task"] == task and r["trials"] == max(BUDGETS)]
     found = []
     for name in dict.fromkeys(r["searcher"] for r in of_task):
         runs = [r for r in of_task if r["searcher"] == name]
@@ -110,6 +111,7 @@ def report(rows: Sequence[dict[str, Any]], task: str) -> str:
             for n in BUDGETS:
                 values = [r[kind][str(n)] for r in runs if str(n) in r.get(kind, {})]
                 cells.append("{:.2f} ({:.2f}–{:.2f})".format(*interval(values)) if values else "")
+        cells.append(f"{np.mean([r['distinct'] for r in runs]):.0f}")
         cells.append(f"{np.mean([r['cpu_s'] / r['trials'] for r in runs]):.3f}")
         order = float(np.mean([np.mean([r["regret"][str(n)] for n in BUDGETS if str(n) in r["regret"]]) for r in runs]))
         found.append((order, f"| {name} | {len(runs)} | " + " | ".join(cells) + " |"))

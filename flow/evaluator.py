@@ -89,7 +89,8 @@ class Evaluator:
         self._recipe = self._brief(retrain_images)
         self.whole_images = retrain_images or RETRAINING.n_images
         """Images of a retraining that ranks policies, also where trials do without."""
-        self._halving = Halving() if halving and retrain_images else None
+        floor = None if self.objective.goal is Goal.ACCURACY else self.objective.floor
+        self._halving = Halving(floor) if halving and retrain_images else None
         self._scores: dict[BitPolicy, Score] = {}
         self._accuracies: dict[BitPolicy, float] = {}
         self._info = get_model(weights.model)

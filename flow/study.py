@@ -36,6 +36,8 @@ def run_trials(
     every trial, so that this, too, is done again as it was. It is told rewards, or, if it can aim, accuracies, and NaN of a
     trial that failed.
 
+    Of trials that were carried over from earlier runs the searcher is told before it is asked for the first time.
+
     Where the workers share a study with other runs (`SharedWorkers`), the searcher is told of their trials, too, and what it
     asks for and another run is at is not evaluated here: the trial gets what comes of it there, and the searcher is asked for
     another one meanwhile. So a searcher that does not adapt gives the trials that it would give alone.
@@ -69,7 +71,7 @@ def run_trials(
         exchange = store.shared = workers.exchange
     exchange.begin(trials)
     desk = _Desk(evaluator, workers, exchange, trials)
-    lost = deque(_ask_and_tell_again(searcher.ask, tell, trials))
+    lost = deque(_ask_and_tell_again(searcher.ask, tell, trials, store.n_carried or 0))
     n_done = n_own(trials)
     n_asked = n_done + len(lost)
     if trials:
@@ -240,13 +242,16 @@ def _finished(trial: Trial) -> Finished:
     return Finished(trial.number, score, 0.0)
 
 
-def _ask_and_tell_again(ask: Callable[[], BitPolicy], tell: Callable[[Trial], None], trials: Sequence[Trial]) -> list[_Asked]:
+def _ask_and_tell_again(
+    ask: Callable[[], BitPolicy], tell: Callable[[Trial], None], trials: Sequence[Trial], n_carried: int
+) -> list[_Asked]:
     """Bring a new searcher to where the old one was.
 
     Args:
         ask: the searcher's.
         tell: tells it of a trial.
         trials: in the order in which they came to their end.
+        n_carried: how many of the first ones nobody asked this searcher for.
 
     Returns:
         Every policy that was asked for and of which there is no trial, in order.
@@ -254,7 +259,10 @@ def _ask_and_tell_again(ask: Callable[[], BitPolicy], tell: Callable[[Trial], No
     finished = {trial.number: trial for trial in trials if _is_own(trial)}
     lost: list[_Asked] = []
     left, n_told = deque(trials), 0
-    for number in range(max(finished, default=-1) + 1):
+    while n_told < n_carried:
+        tell(left.popleft())
+        n_told += 1
+    for number in range(n_carried, max(finished, default=-1) + 1):
         trial = finished.get(number)
         if trial is not None:
             wanted = number if trial.n_told is None else trial.n_told

@@ -10,8 +10,8 @@ from flow.halving import FEW, NORMS, PROMOTED, QUANTIZED, Climb, Halving
 ACCURACIES = st.lists(st.floats(0.0, 1.0), min_size=FEW, max_size=40)
 
 
-def filled(accuracies: list[float], gain: float = 0.0) -> Halving:
-    halving = Halving()
+def filled(accuracies: list[float], gain: float = 0.0, floor: float | None = None) -> Halving:
+    halving = Halving(floor)
     for a in accuracies:
         halving.take_in(Climb({QUANTIZED: a}, min(1.0, a + gain)))
     return halving
@@ -32,6 +32,27 @@ def test_no_more_than_the_share_goes_on(before: list[float], accuracy: float) ->
     n_better = sum(a > accuracy for a in before)
     assert halving.goes_on(QUANTIZED, accuracy) == (n_better < PROMOTED[QUANTIZED] * (len(before) + 1))
     assert halving.goes_on(QUANTIZED, 1.0)
+
+
+@given(ACCURACIES, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_a_floor_stops_nobody_who_would_go_on_without_it(before: list[float], accuracy: float, floor: float) -> None:
+    halving = filled(before, floor=floor)
+    if filled(before).goes_on(QUANTIZED, accuracy):
+        assert halving.goes_on(QUANTIZED, accuracy)
+    if halving.guess(QUANTIZED, accuracy) >= floor:
+        assert halving.goes_on(QUANTIZED, accuracy)
+
+
+def test_what_guesses_are_off_by_is_left_to_a_trial_at_the_floor() -> None:
+    sure, unsure = Halving(0.8), Halving(0.8)
+    for i in range(FEW):
+        at_rung = 0.5 + i / 20
+        sure.take_in(Climb({QUANTIZED: at_rung}, at_rung + 0.1))
+        unsure.take_in(Climb({QUANTIZED: at_rung}, at_rung + 0.1 + 0.04 * (-1) ** (i // 2)))
+    assert sure.goes_on(QUANTIZED, 0.71)
+    assert not sure.goes_on(QUANTIZED, 0.65)
+    assert unsure.goes_on(QUANTIZED, 0.65)
+    assert not unsure.goes_on(QUANTIZED, 0.3)
 
 
 @given(ACCURACIES, st.floats(0.0, 1.0), st.floats(0.0, 1.0))

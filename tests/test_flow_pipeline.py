@@ -24,7 +24,7 @@ from flow import halving, handover, pipeline
 from flow.config import SearchSettings
 from flow.constraint import Constraint
 from flow.errors import RunDirectoryError
-from flow.evaluator import Evaluator
+from flow.evaluator import Evaluator, Score
 from flow.objective import Objective
 from flow.report import Outcome
 from flow.run_directory import RunDirectory, versions
@@ -476,6 +476,22 @@ def test_halving_stops_what_does_badly_and_remembers_it(quick: Evaluator, monkey
     for policy in (*good[:2], bad):
         again.remember(policy, stopped if policy == bad else evaluator.score(policy))
     assert again.score(good[2]) == evaluator.score(good[2])
+
+
+@pytest.mark.parametrize(("floor", "stops"), [(None, True), (0.8, False), (0.99, True)])
+def test_a_trial_that_may_be_accurate_enough_is_not_stopped(
+    quick: Evaluator, floor: float | None, stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten others are more accurate, but where accuracy is not the goal the fastest of those at the floor is the answer."""
+    objective = Objective() if floor is None else Objective.named("fps", floor)
+    evaluator = evaluator_like(quick, halving=True, objective=objective)
+    for i, bits in enumerate((w, a) for w in (6, 7) for a in range(4, 9)):
+        policy = BitPolicy.uniform(evaluator.specs, *bits)
+        rungs = dict.fromkeys(halving.PROMOTED, 0.85 + i / 1000)
+        evaluator.remember(policy, Score(0.9 + i / 1000, evaluator.estimate(policy), rungs))
+    monkeypatch.setattr(evaluator_module, "accuracy", lambda *_: 0.82)
+    score = evaluator.score(BitPolicy.uniform(evaluator.specs, 2, 2))
+    assert (score.stopped_at is not None) == stops
 
 
 def test_a_halved_trial_has_the_accuracy_of_one_that_was_not(quick: Evaluator) -> None:

@@ -26,11 +26,23 @@ def test_haq_gives_the_ends_eight_bits_and_strips_the_others_from_the_last_to_th
     for _ in range(N_POLICIES):
         policy = searcher.ask()
         bits = list(policy.values())
-        assert all(b.weight >= 1 and (b.act is None or b.act >= 1) for b in bits)
+        assert all(b.weight >= 2 and (b.act is None or b.act >= 2) for b in bits)
         if bits[0].weight == bits[-1].weight == 8 and sum(b.weight for b in bits) == round(0.55 * 8 * N_LAYERS):
             stripped += 1
             assert bits[-2].act == 8  # what the last layer reads
     assert stripped > N_POLICIES / 2
+
+
+def test_haq_strips_the_ends_too_where_two_bits_between_them_do_not_fit() -> None:
+    for memory, stripped in ((0.5, (7, 2, 2, 2, 7)), (0.475, (7, 2, 2, 2, 6)), (0.3, (3, 2, 2, 2, 3)), (0.25, (2, 2, 2, 2, 2))):
+        searcher = HAQSearcher(chain(memory), 0)
+        found = {tuple(b.weight for b in searcher.ask().values()) for _ in range(N_POLICIES)}
+        assert stripped in found
+        assert all(sum(w) <= memory * 8 * N_LAYERS and min(w) >= 2 for w in found)
+
+
+def test_haq_takes_one_bit_where_two_everywhere_do_not_fit() -> None:
+    assert {b.weight for b in HAQSearcher(chain(0.125), 0).ask().values()} == {1}
 
 
 def test_haq_leaves_alone_what_fits_and_never_chooses_one_bit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class ScriptedSearcher:
         self.told.append((policy, reward))
 
 
-A, B, C = (policy_of((w, 2), (3, 1), (2, None)) for w in (1, 2, 3))
+A, B, C, D = (policy_of((w, 2), (3, 1), (2, None)) for w in (1, 2, 3, 4))
 
 
 def search(path: Path, searcher: Searcher, n: int, evaluator: SimulatedEvaluator | None = None) -> list[Trial]:
@@ -52,6 +53,39 @@ def run(
 ) -> list[Trial]:
     evaluator = evaluator or SimulatedEvaluator()
     return run_trials(searcher, evaluator, InProcess(evaluator), store, n, on_trial)  # type: ignore[arg-type]
+
+
+class Remembering(ScriptedSearcher):
+    """Writes down in which order it is asked and told."""
+
+    def __init__(self, *policies: BitPolicy) -> None:
+        super().__init__(*policies)
+        self.events: list[tuple[str, BitPolicy]] = []
+
+    def ask(self) -> BitPolicy:
+        policy = super().ask()
+        self.events.append(("asked", policy))
+        return policy
+
+    def tell(self, policy: BitPolicy, reward: float) -> None:
+        super().tell(policy, reward)
+        self.events.append(("told", policy))
+
+
+def test_of_what_was_carried_over_a_searcher_is_told_before_it_is_asked(tmp_path: Path) -> None:
+    """Nothing that it proposes is lost, also where the search was interrupted."""
+    store = TrialStore(tmp_path / "t.db", "s")
+    earlier = search(tmp_path / "earlier.db", ScriptedSearcher(A, B), 2)
+    for trial in earlier:
+        store.add(replace(trial, n_told=None))
+    store.n_carried = 2
+    first = Remembering(C)
+    run(first, store, 3, lambda _: None)
+    assert first.events == [("told", A), ("told", B), ("asked", C), ("told", C)]
+    again = Remembering(C, D)
+    trials = run(again, store, 4, lambda _: None)
+    assert again.events == [*first.events, ("asked", D), ("told", D)]
+    assert [(t.number, t.policy) for t in trials] == [(0, A), (1, B), (2, C), (3, D)]
 
 
 def essence(trials: list[Trial]) -> list[tuple[object, ...]]:

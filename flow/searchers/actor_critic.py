@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -31,8 +32,9 @@ class DDPGSearcher:
     itself it would have to travel from the last layer to the first, for which a few dozen episodes
     are not enough. For the same reason there are more gradient steps an episode than in HAQ, which
     has 600 episodes, 10 random episodes instead of 20, noise that fades by 5 % an episode instead of 1 %,
-    an actor that learns with 1e-3 as the critic does instead of 1e-4, and a baseline that keeps 0.95 of
-    itself instead of 0.5. `flow.searchers.recipes` has HAQ as published.
+    an actor that learns with 1e-3 as the critic does instead of 1e-4, a baseline that keeps 0.95 of
+    itself instead of 0.5, and noise of 0.5 in -1..1, which is half as much as 0.5 in HAQ's 0..1.
+    `flow.searchers.recipes` has HAQ as published.
 
     Args:
         decisions: the pass over the layers.
@@ -127,18 +129,19 @@ class StrippingDDPGSearcher(DDPGSearcher):
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
         self._stripping = Stripping(decisions)
-        self._chosen: dict[BitPolicy, BitPolicy] = {}
+        self._chosen: defaultdict[BitPolicy, deque[BitPolicy]] = defaultdict(deque)  # each time it was asked
         super().__init__(self._stripping.unlimited, seed)
 
     def ask(self) -> BitPolicy:
         """See `Searcher.ask`."""
         chosen = super().ask()
         policy = self._stripping.strip(chosen)
-        self._chosen[policy] = chosen
+        self._chosen[policy].append(chosen)
         return policy
 
     def _path(self, policy: BitPolicy) -> list[Decision]:
-        return super()._path(self._chosen.pop(policy, policy))
+        chosen = self._chosen.get(policy)
+        return super()._path(chosen.popleft() if chosen else policy)
 
 
 class TD3Searcher(DDPGSearcher):

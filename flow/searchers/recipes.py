@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -46,7 +47,7 @@ class _Recipe:
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self._history = History()
-        self._episodes: dict[BitPolicy, Steps] = {}
+        self._episodes: defaultdict[BitPolicy, deque[Steps]] = defaultdict(deque)
         self._is_act = [i > 0 and self._space.layer_of[i - 1] == layer for i, layer in enumerate(self._space.layer_of)]
         self._static = self._static_features()
 
@@ -82,7 +83,7 @@ class _Recipe:
             vector.append(min(self._space.levels[i], key=lambda n: (abs(n - wanted), n)))
             steps.append((seen, share))
         policy = self._space.policy(self._within(tuple(vector)))
-        self._episodes[policy] = steps
+        self._episodes[policy].append(steps)
         return policy
 
     def _widths(self, decision: int) -> tuple[int, int]:
@@ -94,8 +95,10 @@ class _Recipe:
         """See `Searcher.tell`; of a policy of others, its bits are taken for the actions."""
         policy.check_against(self._specs)
         vector = self._space.vector(policy)
-        steps = self._episodes.pop(policy, None)
-        if steps is None:
+        asked = self._episodes.get(policy)
+        if asked:
+            steps = asked.popleft()
+        else:
             widths = [self._widths(i) for i in range(self._space.n)]
             of = zip(vector, widths, strict=True)
             shares = [min(max((n - least + 0.5) / n_widths, 0.0), 1.0) for n, (least, n_widths) in of]
@@ -114,8 +117,9 @@ class HAQSearcher(_Recipe):
     10 features without a weight deviation; DDPG of its own with 300 and 300 units, rates of 1e-4 and 1e-3, one step a
     decision, no discount, a moving average of rewards as the baseline; 20 random episodes, then truncated noise of 0.5 that
     fades by 1 % an episode; 2 to 8 bits; if a policy does not fit at the end of an episode, the weights of the first layer and
-    the last, and what the last one reads, get 8 bits, and the others are stripped, last to first, until it does. Where it does
-    not with 8 bits there, they are stripped too.
+    the last, and what the last one reads, get 8 bits, and the others are stripped, last to first, to no less than 2 bits, until
+    it does. HAQ ends there, as it asks for a budget that this meets. Where it does not, those three are stripped to 2 bits as
+    well; what then still does not fit loses the second bit.
 
     Args:
         decisions: the pass over the layers.
@@ -172,17 +176,25 @@ class HAQSearcher(_Recipe):
         n_free = self._space.n - 2
         for i in (0, n_free, n_free + 1):
             pinned[i] = self._space.levels[i][-1]
-        while not self._space.contains(tuple(pinned)):
-            before = list(pinned)
-            for i in reversed(range(1, n_free)):
-                fewer = self._space.raised(tuple(pinned), i, -1)
-                if fewer is not None:
-                    pinned = list(fewer)
-                    if self._space.contains(fewer):
-                        break
-            if pinned == before:
-                return self._space.vector(self._stripping.strip(self._space.policy(pinned)))
-        return tuple(pinned)
+        found = self._stripped(tuple(pinned), reversed(range(1, n_free)))
+        found = self._stripped(found, reversed(range(self._space.n)))
+        return self._space.vector(self._stripping.strip(self._space.policy(found)))
+
+    def _stripped(self, vector: Vector, order: Iterable[int]) -> Vector:
+        """A policy whose decisions lost a bit each in turn, again and again, until it fits or all are at the least."""
+        left = list(order)
+        while left and not self._space.contains(vector):
+            still = []
+            for i in left:
+                fewer = self._space.raised(vector, i, -1)
+                if fewer is None or fewer[i] < self.LEAST:
+                    continue
+                vector = fewer
+                still.append(i)
+                if self._space.contains(vector):
+                    break
+            left = still
+        return vector
 
     def _learn(self, steps: Steps, reward: float) -> None:
         ends = [*(seen for seen, _ in steps[1:]), steps[-1][0]]
