@@ -44,14 +44,14 @@ def test_a_floor_stops_nobody_who_would_go_on_without_it(before: list[float], ac
 
 
 def test_what_guesses_are_off_by_is_left_to_a_trial_at_the_floor() -> None:
-    sure, unsure = Halving(0.8), Halving(0.8)
+    lower, sure, unsure = Halving(0.55), Halving(0.65), Halving(0.65)
     for i in range(FEW):
         at_rung = 0.5 + i / 20
-        sure.take_in(Climb({QUANTIZED: at_rung}, at_rung + 0.1))
-        unsure.take_in(Climb({QUANTIZED: at_rung}, at_rung + 0.1 + 0.04 * (-1) ** (i // 2)))
-    assert sure.goes_on(QUANTIZED, 0.71)
-    assert not sure.goes_on(QUANTIZED, 0.65)
-    assert unsure.goes_on(QUANTIZED, 0.65)
+        for halving, off in ((lower, 0.0), (sure, 0.0), (unsure, 0.04 * (-1) ** (i // 2))):
+            halving.take_in(Climb({QUANTIZED: at_rung}, at_rung + 0.1 + off))
+    assert lower.goes_on(QUANTIZED, 0.5)
+    assert not sure.goes_on(QUANTIZED, 0.5)
+    assert unsure.goes_on(QUANTIZED, 0.5)
     assert not unsure.goes_on(QUANTIZED, 0.3)
 
 
