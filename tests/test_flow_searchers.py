@@ -149,14 +149,27 @@ def test_ddpg_learns() -> None:
 
 def test_an_agent_without_limits_learns_from_what_it_chose_not_from_what_was_left_of_it() -> None:
     searcher = StrippingDDPGSearcher(decisions(), 0)
-    policy = next(p for p in (searcher.ask() for _ in range(50)) if searcher._chosen[p] != p)
-    chosen = searcher._chosen[policy]
+    policy = next(p for p in (searcher.ask() for _ in range(50)) if searcher._chosen[p][0] != p)
+    chosen = searcher._chosen[policy][0]
     assert not meets_constraint(chosen)
     assert sum(b.weight for b in policy.values()) < sum(b.weight for b in chosen.values())
     wanted = searcher._decisions.replay(chosen)
     searcher.tell(policy, 0.5)
     buffer = searcher._agent.replay_buffer
     assert np.array_equal(buffer.actions[:3, 0], [step.action for step in wanted])
+
+
+def test_what_led_to_a_policy_is_kept_each_time_it_was_asked_for() -> None:
+    """Workers side by side bring the same policy back twice."""
+    searcher = StrippingDDPGSearcher(decisions(), 0)
+    choices = [policy_of((8, 8), (8, a), (8, None)) for a in (7, 8)]
+    policy = searcher._stripping.strip(choices[0])
+    searcher._chosen[policy] += choices
+    for _ in choices:
+        searcher.tell(policy, 0.5)
+    wanted = [step.action for chosen in choices for step in searcher._decisions.replay(chosen)]
+    buffer = searcher._agent.replay_buffer
+    assert np.array_equal(buffer.actions[:6, 0], wanted)
 
 
 def test_an_agent_blind_to_the_weights_deviation_sees_all_else() -> None:
