@@ -48,15 +48,16 @@ def test_the_docs_have_the_regrets_that_were_measured(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table",
+    ("table", "page"),
     [
-        lambda: bench_board.report(bench_board.latest(read_lines(bench_board.KEPT))),
-        lambda: bench_halving.report(read_lines(bench_halving.KEPT)),
+        (lambda: bench_board.report(bench_board.latest(read_lines(bench_board.KEPT))), "benchmarks.md"),
+        (lambda: bench_halving.report(read_lines(bench_halving.KEPT)), "benchmarks.md"),
+        (lambda: bench_final.report(read_lines(bench_final.KEPT)), "results.md"),
     ],
-    ids=["board", "halving"],
+    ids=["board", "halving", "final"],
 )
-def test_the_docs_have_the_other_figures_that_were_measured(table: Callable[[], str]) -> None:
-    assert table() in (DOCS / "benchmarks.md").read_text()
+def test_the_docs_have_the_other_figures_that_were_measured(table: Callable[[], str], page: str) -> None:
+    assert table() in (DOCS / page).read_text()
 
 
 # --- what they share ---------------------------------------------------------------------------------------------
