@@ -52,9 +52,10 @@ def test_the_docs_have_the_regrets_that_were_measured(name: str) -> None:
     [
         (lambda: bench_board.report(bench_board.latest(read_lines(bench_board.KEPT))), "benchmarks.md"),
         (lambda: bench_halving.report(read_lines(bench_halving.KEPT)), "benchmarks.md"),
+        (lambda: bench_uniform.report(read_lines(bench_uniform.KEPT)), "benchmarks.md"),
         (lambda: bench_final.report(read_lines(bench_final.KEPT)), "results.md"),
     ],
-    ids=["board", "halving", "final"],
+    ids=["board", "halving", "uniform", "final"],
 )
 def test_the_docs_have_the_other_figures_that_were_measured(table: Callable[[], str], page: str) -> None:
     assert table() in (DOCS / page).read_text()
