@@ -136,7 +136,8 @@ class MadeUpTables:
     def assemble(
         self, nodes_of_layers: Sequence[Sequence[MadeUpNode]]
     ) -> tuple[tuple[NodeEstimate, ...], tuple[Correction, ...]]:
-        nodes, own = [], Resources()
+        nodes: list[NodeEstimate] = []
+        own = Resources()
         flat = [op for ops in nodes_of_layers for op in ops]
         at = {id(op): i for i, op in enumerate(flat)}
         read: dict[int, tuple[str, ...]] = {}
@@ -174,10 +175,11 @@ class BranchTables(MadeUpTables):
     def topology(self) -> Topology:
         none = (None,) * len(self.layers)
         if self.projects:
-            adds, shortcut_of = (False, False, True, True, False), (None, None, None, 2, None)
+            shortcut_of = (None, None, None, 2, None)
+            adds = (False, False, True, True, False)
             return Topology(self.layers, (None, 0, 1, 0, 2), adds, none, shortcut_of, (1, 1, 1, None, None), (1,) * 5)
-        adds, past = (False, False, True, False), (None, None, 0, None)
-        return Topology(self.layers, (None, 0, 1, 2), adds, past, none, (1, 1, 1, None), (1,) * 4)
+        past = (None, None, 0, None)
+        return Topology(self.layers, (None, 0, 1, 2), (False, False, True, False), past, none, (1, 1, 1, None), (1,) * 4)
 
     def carried(self, layer: int) -> tuple[int, ...]:
         return self._copied if self.layers[layer] == "b" or (self.projects and self.layers[layer] == "c") else ()
