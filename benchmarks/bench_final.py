@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.bench_board import KEPT as KEPT_BOARD
 from benchmarks.bench_board import SEARCHERS, float_accuracy, latest
-from benchmarks.kept import add_line, add_part_option, is_kept, part_of, read_lines
+from benchmarks.kept import add_line, add_part_option, is_kept, part_of, read_lines, rows_of
 from benchmarks.task import Task, percent
 from flow.config import SearchSettings
 from flow.evaluator import RETRAINING
@@ -78,7 +78,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         cells = []
         for share in shares:
             wanted = {"group": group, "epochs": epochs, "lr": lr, "distillation": share}
-            runs = [r for r in rows if wanted.items() <= r.items()]
+            runs = rows_of(wanted, rows)
             cells.append(" / ".join(percent([r[s] for r in runs]) for s in ("search", "test")) if runs else "")
         lines.append(f"| {group} | {epochs} | {lr} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.kept import add_line, is_kept, read_lines
+from benchmarks.kept import add_line, is_kept, read_lines, rows_of
 from benchmarks.task import Quiet, Task, percent
 from flow.config import SearchSettings
 from flow.evaluator import RETRAINING
@@ -96,8 +96,7 @@ def main() -> None:
     for seed, way in product(map(int, arguments.seeds.split(",")), WAYS):
         cell = {"task": arguments.task, "way": way, "seed": seed}
         if not is_kept(cell, rows):
-            whole = cell | {"way": "whole"}
-            budget = next((r["cpu_s"] for r in rows if whole.items() <= r.items()), None)
+            budget = next((r["cpu_s"] for r in rows_of(cell | {"way": "whole"}, rows)), None)
             rows.append(measure(arguments.task, way, seed, budget))
             add_line(KEPT, rows[-1])
             print(rows[-1], flush=True)

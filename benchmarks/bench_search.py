@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import add_line, read_lines
+from benchmarks.kept import add_line, is_kept, read_lines
 from flow.config import SearchSettings
 from flow.finalists import N_OTHER_SEEDS, in_turn
 from flow.searchers import SEARCHERS, Searcher, Shortlisting, make_searcher
@@ -164,7 +164,7 @@ def main() -> None:
             table = PolicyTable.read(TABLES / f"{task}.npz")
             for name in arguments.searchers.split(","):
                 cell = {"task": task, "searcher": name, "seed": seed, "trials": arguments.trials}
-                if not any(cell.items() <= r.items() for r in rows):
+                if not is_kept(cell, rows):
                     rows.append(measure(table, name, seed, arguments.trials))
                     add_line(KEPT, rows[-1])
                     print(rows[-1], flush=True)

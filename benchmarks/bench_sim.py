@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import add_line, read_lines
+from benchmarks.kept import add_line, read_lines, rows_of
 from flow.build_source import BuildSource
 from flow.config import SearchSettings, default_threads
 from flow.errors import BITLOOP_ERRORS
@@ -261,7 +261,7 @@ def main() -> None:
         if arguments.only and not {triple.model, f"{triple.model} {triple.policy}"} & set(arguments.only.split(",")):
             continue
         cell = {"model": triple.model, "policy": triple.policy, "fps": triple.fps, "board": BOARD}
-        kept = [r for r in rows if cell.items() <= r.items()]
+        kept = rows_of(cell, rows)
         if kept and arguments.estimate and "finn_latency" not in kept[-1]["estimated"]:
             with tempfile.TemporaryDirectory(prefix="bitloop-bench-sim-") as folder:
                 rows.append(estimate_anew(kept[-1], triple, Path(folder)))

@@ -33,9 +33,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
+def rows_of(cell: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The measurements of a cell: those that have all of its names and values."""
+    return [row for row in rows if cell.items() <= row.items()]
+
+
 def is_kept(cell: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether one of the measurements is of a cell: has all of its names and values."""
-    return any(cell.items() <= row.items() for row in rows)
+    """Whether one of the measurements is of a cell."""
+    return bool(rows_of(cell, rows))
 
 
 def add_part_option(parser: argparse.ArgumentParser) -> None:

@@ -115,10 +115,10 @@ class Evaluator:
 
     def _brief(self, n_images: int) -> Recipe | None:
         """The recipe of a brief retraining; None for none."""
-        return replace(self._fitted(n_images, MAX_RETRAIN_EPOCHS), distillation=DISTILLATION) if n_images else None
+        return self._fitted(n_images, MAX_RETRAIN_EPOCHS) if n_images else None
 
     def _fitted(self, n_images: int, max_epochs: int) -> Recipe:
-        return fitted(replace(RETRAINING, n_images=n_images), self.splits, max_epochs)
+        return fitted(replace(RETRAINING, n_images=n_images, distillation=DISTILLATION), self.splits, max_epochs)
 
     def quantized(self, policy: BitPolicy) -> nn.Sequential:
         """The calibrated network with a policy's bits, not yet retrained; a new one every time."""
@@ -247,7 +247,7 @@ class Evaluator:
         It goes on from a checkpoint where one is there; see `models.convergence.converge`.
         """
         network = self.quantized(policy)
-        recipe = replace(self._fitted(len(self.splits.train), MAX_FINAL_EPOCHS), distillation=DISTILLATION)
+        recipe = self._fitted(len(self.splits.train), MAX_FINAL_EPOCHS)
         ended = converge(
             network, self.splits.train, self.splits.search, recipe, effort, self.seed, checkpoint, progress, self._teacher
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -176,25 +176,9 @@ class HAQSearcher(_Recipe):
         n_free = self._space.n - 2
         for i in (0, n_free, n_free + 1):
             pinned[i] = self._space.levels[i][-1]
-        found = self._stripped(tuple(pinned), reversed(range(1, n_free)))
-        found = self._stripped(found, reversed(range(self._space.n)))
+        found = self._stripping.strip_in_turn(tuple(pinned), reversed(range(1, n_free)), self.LEAST)
+        found = self._stripping.strip_in_turn(found, reversed(range(self._space.n)), self.LEAST)
         return self._space.vector(self._stripping.strip(self._space.policy(found)))
-
-    def _stripped(self, vector: Vector, order: Iterable[int]) -> Vector:
-        """A policy whose decisions lost a bit each in turn, again and again, until it fits or all are at the least."""
-        left = list(order)
-        while left and not self._space.contains(vector):
-            still = []
-            for i in left:
-                fewer = self._space.raised(vector, i, -1)
-                if fewer is None or fewer[i] < self.LEAST:
-                    continue
-                vector = fewer
-                still.append(i)
-                if self._space.contains(vector):
-                    break
-            left = still
-        return vector
 
     def _learn(self, steps: Steps, reward: float) -> None:
         ends = [*(seen for seen, _ in steps[1:]), steps[-1][0]]

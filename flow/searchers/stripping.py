@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flow.decision import Bounds, Decisions, Tabulated
 from flow.searchers.space import PolicySpace, Vector
@@ -51,18 +51,30 @@ class Stripping:
 
     def strip(self, policy: BitPolicy) -> BitPolicy:
         """A policy that meets the constraint; where fewer bits everywhere do not, the closest one to them that does."""
-        vector = self._space.vector(policy)
-        while not self._space.contains(vector):
-            before = vector
-            for i in reversed(range(self._space.n)):
+        vector = self.strip_in_turn(self._space.vector(policy), reversed(range(self._space.n)))
+        return self._space.policy(vector if self._space.contains(vector) else self._space.nearest(vector))
+
+    def strip_in_turn(self, vector: Vector, order: Iterable[int], least_bits: int = 1) -> Vector:
+        """A policy whose decisions lost a bit each in turn, again and again, until it fits or none can lose any more.
+
+        Args:
+            vector: the policy.
+            order: of the decisions.
+            least_bits: that none of them falls below.
+        """
+        left = list(order)
+        while left and not self._space.contains(vector):
+            still = []
+            for i in left:
                 fewer = self._space.raised(vector, i, -1)
-                if fewer is not None:
-                    vector = fewer
-                    if self._space.contains(vector):
-                        break
-            if vector == before:
-                return self._space.policy(self._space.nearest(vector))
-        return self._space.policy(vector)
+                if fewer is None or fewer[i] < least_bits:
+                    continue
+                vector = fewer
+                still.append(i)
+                if self._space.contains(vector):
+                    break
+            left = still
+        return vector
 
     def strip_largest(self, vector: Vector) -> Vector:
         """The same, but a bit is always taken from the decision that has most, the first among equals (finn_rl's way)."""
