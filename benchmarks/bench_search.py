@@ -102,7 +102,8 @@ def report(rows: Sequence[dict[str, Any]], task: str) -> str:
         + " | distinct | CPU s a trial |",
         "|---|" + "---|" * (2 * len(BUDGETS) + 3),
     ]
-    of_task = [r for r in rows if r["task"] == task and r["trials"] == max(BUDGETS)]
+    by_trials = sorted((r for r in rows if r["task"] == task), key=lambda r: int(r["trials"]))
+    of_task = list({(r["searcher"], r["seed"]): r for r in by_trials}.values())  # of each search the longest
     found = []
     for name in dict.fromkeys(r["searcher"] for r in of_task):
         runs = [r for r in of_task if r["searcher"] == name]
