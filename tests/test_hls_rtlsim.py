@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from hls.errors import MissingToolError
 from hls.finn_build import prepare
 from hls.finn_rtl import Accelerator, rtl_accelerator
 from hls.rtlsim import Simulator, build_simulator, find_toolchain
-from hls.rtlsim.build import Options, _listed
+from hls.rtlsim.build import Options, _joined, _listed
 from hls.rtlsim.simulator import Feed
 from tests.made_runs import BOARD, made_run
 
@@ -51,3 +53,14 @@ def test_lists_of_verilators_makefile_are_read() -> None:
     assert _listed(text, "CLASSES_FAST") == ["Va", "Vb__1"]
     assert _listed(text, "GLOBAL_SLOW") == []
     assert _listed(text, "SUPPORT_FAST") == []
+
+
+def test_small_sources_are_joined_wherever_the_folder_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler looks for what is included beside the file that includes it, not where it was started."""
+    monkeypatch.chdir(tmp_path)
+    made = Path("runs/cpp")
+    made.mkdir(parents=True)
+    (made / "small.cpp").write_text("int small() { return 1; }")
+    (joint,) = _joined([made / "small.cpp"], made / "joined.cpp")
+    included = joint.read_text().split('"')[1]
+    assert (joint.parent / included).read_text() == "int small() { return 1; }"

@@ -171,7 +171,7 @@ def _compile(tools: Toolchain, options: Options, made: Path, program: Path, shar
 def _joined(sources: Sequence[Path], joint: Path) -> list[Path]:
     """Sources with one for all small ones of them: of those the compiler would spend nearly all time on the same headers."""
     small = [source for source in sources if source.stat().st_size < _SMALL]
-    joint.write_text("".join(f'#include "{source}"\n' for source in small), encoding="utf-8")
+    joint.write_text("".join(f'#include "{source.resolve()}"\n' for source in small), encoding="utf-8")
     return [joint, *(source for source in sources if source not in small)]
 
 
