@@ -318,13 +318,12 @@ def hide_passwords(arguments: list[str]) -> None:
 
 def entry() -> None:
     """What the installed command calls."""
-    code = None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # but for `main`, which hears it: a traceback is no answer
     try:
         code = main()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; a second Ctrl-C would only print a traceback
-    except KeyboardInterrupt:  # once more, just before that
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(_complain(AGAIN, INTERRUPTED) if code is None else code)
+    except KeyboardInterrupt:  # once more, just before `main` could say anything of the first
+        code = _complain(AGAIN, INTERRUPTED)
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -348,7 +347,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 return _complain(text, NO_TOOLS if isinstance(error, MissingToolError) else 2)
         if code == INTERRUPTED:  # Typer may have made this of Ctrl-C by itself
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `ctrl_c` ends: it is being answered
+            ctrl_c.answered()
             return _complain(AGAIN, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
@@ -396,4 +395,4 @@ def _complain(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
