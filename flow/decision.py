@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -83,7 +84,7 @@ class Bounds(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """One layer's decision, as a replay buffer keeps it: seen (14,), action (2,), what it led to (14,)."""
+    """One layer's decision, as a replay buffer keeps it: seen (n_features,), action (2,), what it led to (n_features,)."""
 
     observation: NDArray[np.float32]
     action: NDArray[np.float32]
@@ -103,6 +104,7 @@ class Decisions:
         self.reach = reach
         self._feasible: dict[tuple[LayerBits, ...], tuple[LayerBits, ...]] = {}
         self._left: dict[tuple[LayerBits, ...], Leeway] = {}
+        self._more = np.zeros((len(self.specs), 0))
         self._fixed = np.stack(
             [
                 _to_unit([s.index for s in specs]),
@@ -129,13 +131,26 @@ class Decisions:
 
     def blind_to(self, feature: str) -> Decisions:
         """The same pass as an agent sees it that lacks one of the first nine features: it is a half everywhere."""
-        blind = Decisions(self.specs, self.reach)
-        blind._fixed[:, FEATURES.index(feature)] = 0.5
-        blind._feasible, blind._left = self._feasible, self._left
-        return blind
+        fixed = self._fixed.copy()
+        fixed[:, FEATURES.index(feature)] = 0.5
+        return self._as_seen(fixed, self._more)
+
+    def also_seeing(self, features: NDArray[np.float64]) -> Decisions:
+        """The same pass as an agent sees it that knows more of every layer: (n_layers, k) in 0..1, behind all others."""
+        return self._as_seen(self._fixed, np.concatenate([self._more, features], axis=1))
+
+    def _as_seen(self, fixed: NDArray[np.float64], more: NDArray[np.float64]) -> Decisions:
+        seen = copy(self)  # what was asked of the simulated accelerator is remembered for all
+        seen._fixed, seen._more = fixed, more
+        return seen
+
+    @property
+    def n_features(self) -> int:
+        """Values of an observation."""
+        return len(FEATURES) + self._more.shape[1]
 
     def observe(self, prefix: Sequence[LayerBits]) -> NDArray[np.float32]:
-        """What is seen when the layers of `prefix` are decided, (14,) values in 0..1.
+        """What is seen when the layers of `prefix` are decided, (n_features,) values in 0..1, as a rule 14.
 
         The first nine describe the next layer and are scaled to 0..1 over the network: its index,
         whether it is linear, channels in and out (log), kernel and input size, parameters and
@@ -144,10 +159,11 @@ class Decisions:
         first layer and of the image 8), and the shares of the LUT, block RAM and DSP limits that are left if the remaining
         layers take the cheapest bits. Behind the last layer the first nine are its own.
         """
-        fixed = self._fixed[min(len(prefix), self.n_layers - 1)]
+        layer = min(len(prefix), self.n_layers - 1)
         weight, act = (prefix[-1].weight if prefix else MAX_BITS), self._read_bits(prefix)
         left = _remembered(self._left, tuple(prefix), self.reach.leeway)
-        return np.array([*fixed, weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18, left.dsp], np.float32)
+        decided = (weight / MAX_BITS, act / MAX_BITS, left.lut, left.bram18, left.dsp)
+        return np.array([*self._fixed[layer], *decided, *self._more[layer]], np.float32)
 
     def _read_bits(self, prefix: Sequence[LayerBits]) -> int:
         """Bits of the activations that the next layer reads; behind the last layer of those it hands on, none."""

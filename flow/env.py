@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from flow.decision import FEATURES, Decisions
+from flow.decision import Decisions
 from models.policy import BitPolicy, LayerBits
 
 
@@ -63,7 +63,7 @@ class BitwidthEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def __init__(self, decisions: Decisions, evaluate: Callable[[BitPolicy], float]) -> None:
         self.decisions = decisions
         self.evaluate = evaluate
-        self.observation_space = spaces.Box(0.0, 1.0, (len(FEATURES),), np.float32)
+        self.observation_space = spaces.Box(0.0, 1.0, (decisions.n_features,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self._prefix: list[LayerBits] | None = None
 

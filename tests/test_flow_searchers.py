@@ -178,6 +178,20 @@ def test_an_agent_blind_to_the_weights_deviation_sees_all_else() -> None:
     assert blind[8] == 0.5
 
 
+@pytest.mark.parametrize("name", ["ddpg", "maskable-ppo", "model-based"])
+def test_an_agent_that_is_told_more_of_every_layer_sees_it_behind_all_else(name: str) -> None:
+    seen, more = decisions().observe(()), decisions().also_seeing(np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]))
+    layer = LayerBits(1, 1)
+    assert more.n_features == 16
+    assert more.observe(()).tolist() == pytest.approx([*seen, 0.1, 0.9])
+    assert more.observe((layer, layer))[14:].tolist() == pytest.approx([0.3, 0.7])
+    both = more.blind_to("weight_std").observe((layer,))
+    assert both[[8, 14, 15]].tolist() == pytest.approx([0.5, 0.2, 0.8])
+    searcher = make_searcher(name, more, 0)
+    for _ in range(14):
+        searcher.tell(searcher.ask(), 0.5)
+
+
 def test_draws_stay_in_range_without_heaping_up_at_the_ends() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([truncated_normal(rng, np.array([0.9, -1.0]), 0.5) for _ in range(500)])

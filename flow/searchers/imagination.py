@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flow.decision import FEATURES, Decisions
+from flow.decision import Decisions
 from flow.searchers.space import Floats, PolicySpace, Vector
 from models.policy import MAX_BITS, LayerBits
 
@@ -32,7 +32,7 @@ class Actor:
         self._decisions = decisions
         self._space = PolicySpace(decisions)
         self._generator = torch.Generator().manual_seed(seed)
-        n_in = len(FEATURES) + decisions.n_layers
+        n_in = decisions.n_features + decisions.n_layers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             last = nn.Linear(N_UNITS, 2 * MAX_BITS)

@@ -13,7 +13,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
-from flow.decision import FEATURES, Decisions
+from flow.decision import Decisions
 from flow.searchers.space import History, PolicySpace
 from models.policy import MAX_BITS, BitPolicy, LayerBits
 
@@ -21,14 +21,14 @@ from models.policy import MAX_BITS, BitPolicy, LayerBits
 class _Spaces(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Only tells the agent what it sees and does; the searcher walks on its own."""
 
-    def __init__(self) -> None:
-        self.observation_space = spaces.Box(0.0, 1.0, (len(FEATURES) + 2,), np.float32)
+    def __init__(self, n_seen: int) -> None:
+        self.observation_space = spaces.Box(0.0, 1.0, (n_seen,), np.float32)
         self.action_space = spaces.Discrete(MAX_BITS)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Nothing begins here."""
         super().reset(seed=seed, options=options)
-        return np.zeros(len(FEATURES) + 2, np.float32), {}
+        return np.zeros(self.observation_space.shape or (), np.float32), {}
 
     def step(self, action: np.int64) -> Any:
         """Nothing happens here."""
@@ -63,7 +63,7 @@ class MaskablePPOSearcher:
         self._baseline = 0.0
         n_steps = self.N_EPISODES * self._space.n
         self._agent = MaskablePPO(
-            "MlpPolicy", _Spaces(), learning_rate=1e-3, n_steps=n_steps, batch_size=n_steps, gamma=1.0,
+            "MlpPolicy", _Spaces(decisions.n_features + 2), learning_rate=1e-3, n_steps=n_steps, batch_size=n_steps, gamma=1.0,
             gae_lambda=1.0, ent_coef=0.01, seed=seed, device="cpu",
         )  # fmt: skip
         self._agent.set_logger(Logger(None, []))

@@ -12,7 +12,7 @@ from models.policy import BitPolicy, LayerBits
 
 
 def walk(decisions: Decisions, act: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> BitPolicy:
-    """One pass over the layers with an agent: observation (14,) to action (2,)."""
+    """One pass over the layers with an agent: observation (n_features,) to action (2,)."""
     prefix: list[LayerBits] = []
     for _ in range(decisions.n_layers):
         prefix.append(decisions.choose(prefix, act(decisions.observe(prefix))))
