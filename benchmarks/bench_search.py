@@ -4,11 +4,11 @@
     python -m benchmarks.bench_search --tasks cnv17-cifar10-fitted --searchers model-based,random --seeds 3
     python -m benchmarks.bench_search --report             (only the tables and curves of what was measured before)
 
-Regret is the accuracy of the best policy known less that of the answer, in points. Where rewards have noise the answer is the
-first of the searcher's own shortlist if it has one; else, and of every searcher where they have none, it is the policy with
-the highest reward. "Confirmed" is the answer as `make search` gives it: the best of four policies evaluated twice more, with
-other noise, which is eight evaluations on top of the trials. What is compared is the truth. Intervals are of the mean over
-seeds, 95 %, by bootstrap. "Distinct" is how many of the policies are: whoever asks for one again has used up a trial, though
+Regret is the accuracy of the best policy known less that of the answer, in points. The answer is what `make search FINALISTS=1`
+would end with: the first of the searcher's own shortlist where it has one, else the policy with the highest reward.
+"Confirmed" is the answer as `make search` gives it: the best of four policies evaluated twice more, with other noise, which is
+eight evaluations on top of the trials. Rewards are noisy, what is compared is the truth. Intervals are of the mean over seeds,
+95 %, by bootstrap. "Distinct" is how many of the policies are: whoever asks for one again has used up a trial, though
 `make search` would not evaluate it again. Times are CPU time of the searcher alone.
 """
 
@@ -35,7 +35,6 @@ TABLES = Path(__file__).with_name("tables")
 KEPT = Path(__file__).with_name("measured") / "search.jsonl"
 CURVES = Path(__file__).parents[1] / "docs" / "img"
 TASKS = ("cnv17-cifar10-fitted", "tfc-mnist", "cnv-cifar10")
-NOISELESS = ("tfc-mnist", "cnv-cifar10")  # every policy was evaluated once, and that is the reward
 CHECKPOINTS = (10, 25, 50, 75, 100, 125, 150, 175, 200)
 BUDGETS = (25, 50, 100, 200)
 BOOTSTRAPS = 2000
@@ -95,12 +94,6 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return float(x.mean()), float(low), float(high)
 
 
-def regrets(row: dict[str, Any]) -> dict[str, float]:
-    """Of the answers of a search, by trials. Where rewards have no noise there is nothing in them to allow for."""
-    found: dict[str, float] = row["of luckiest" if row["task"] in NOISELESS else "regret"]
-    return found
-
-
 def report(rows: Sequence[dict[str, Any]], task: str) -> str:
     """A table in Markdown of a task, the best at the smallest budget first."""
     lines = [
@@ -115,13 +108,13 @@ def report(rows: Sequence[dict[str, Any]], task: str) -> str:
     for name in dict.fromkeys(r["searcher"] for r in of_task):
         runs = [r for r in of_task if r["searcher"] == name]
         cells = []
-        for kind in (regrets, lambda r: r.get("confirmed", {})):
+        for kind in ("regret", "confirmed"):
             for n in BUDGETS:
-                values = [kind(r)[str(n)] for r in runs if str(n) in kind(r)]
+                values = [r[kind][str(n)] for r in runs if str(n) in r.get(kind, {})]
                 cells.append("{:.2f} ({:.2f}–{:.2f})".format(*interval(values)) if values else "")
         cells.append(f"{np.mean([r['distinct'] for r in runs]):.0f}")
         cells.append(f"{np.mean([r['cpu_s'] / r['trials'] for r in runs]):.3f}")
-        order = float(np.mean([np.mean([regrets(r)[str(n)] for n in BUDGETS if str(n) in regrets(r)]) for r in runs]))
+        order = float(np.mean([np.mean([r["regret"][str(n)] for n in BUDGETS if str(n) in r["regret"]]) for r in runs]))
         found.append((order, f"| {name} | {len(runs)} | " + " | ".join(cells) + " |"))
     return "\n".join([*lines, *(line for _, line in sorted(found))])
 
@@ -138,8 +131,8 @@ def draw(rows: Sequence[dict[str, Any]], task: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5))
     for i, name in enumerate(n for n in SEARCHERS if any(r["searcher"] == n and r["task"] == task for r in rows)):
         runs = [r for r in rows if r["searcher"] == name and r["task"] == task]
-        at = [n for n in CHECKPOINTS if all(str(n) in regrets(r) for r in runs)]
-        middle = np.array([interval([regrets(r)[str(n)] for r in runs]) for n in at])
+        at = [n for n in CHECKPOINTS if all(str(n) in r["regret"] for r in runs)]
+        middle = np.array([interval([r["regret"][str(n)] for r in runs]) for n in at])
         style: dict[str, Any] = {
             "color": f"C{i % 10}", "linestyle": ("-", "--")[i // 10], "linewidth": 2.5 if i == 0 else 1.2,
         }  # fmt: skip

@@ -190,12 +190,10 @@ class Evaluator:
     def accuracy_again(self, policy: BitPolicy, n_images: int, seed: int) -> float:
         """The accuracy of a policy that is retrained once more on so many images, 1 or more, with another seed.
 
-        Where that diverges it is 0.
+        Raises:
+            TrainingError: it diverges.
         """
-        try:
-            return self._briefly_retrained_accuracy(policy, self._brief(n_images), seed)
-        except TrainingError:
-            return 0.0
+        return self._briefly_retrained_accuracy(policy, self._brief(n_images), seed)
 
     def _briefly_retrained_accuracy(self, policy: BitPolicy, recipe: Recipe | None, seed: int) -> float:
         network = self._switched(policy)

@@ -8,10 +8,13 @@ from statistics import fmean
 from typing import Any
 
 from flow.evaluator import Evaluator
+from flow.objective import Goal
 from flow.progress import Listener
 from flow.searchers import Searcher, Shortlisting
+from flow.searchers.own import blamed
 from flow.store import TrialStore
 from flow.trial import Trial
+from models.errors import TrainingError
 from models.policy import BitPolicy
 
 N_OTHER_SEEDS = 2
@@ -54,8 +57,25 @@ def in_order(trials: Sequence[Trial], searcher: Searcher, evaluator: Evaluator, 
     for trial in [t for t in trials if not t.failure] or trials:
         first.setdefault(trial.policy, trial)
     ranked = sorted(first.values(), key=lambda t: evaluator.objective.rank(t, evaluator.constraint.limits), reverse=True)
-    named = [p for p in searcher.shortlist(n) if p in first] if isinstance(searcher, Shortlisting) else []
+    named = [p for p in _named(searcher, n) if p in first]
     return [first[p] for p in in_turn(named, [t.policy for t in ranked])]
+
+
+def _named(searcher: Searcher, n: int) -> list[BitPolicy]:
+    if not isinstance(searcher, Shortlisting):
+        return []
+    with blamed(searcher, "shortlist"):
+        return searcher.shortlist(n)
+
+
+def unconfirmed(trials: Sequence[Trial], searcher: Searcher, evaluator: Evaluator) -> Trial:
+    """The answer of a search in which nothing is retrained again.
+
+    Where the accuracy is sought that is the first one the searcher names, if it has an opinion; else the best trial.
+    """
+    if evaluator.objective.goal is Goal.ACCURACY:
+        return in_order(trials, searcher, evaluator, 1)[0]
+    return max(trials, key=lambda t: evaluator.objective.rank(t, evaluator.constraint.limits))
 
 
 def in_turn(named: Sequence[BitPolicy], ranked: Sequence[BitPolicy]) -> list[BitPolicy]:
@@ -68,8 +88,8 @@ def confirm(
 ) -> tuple[Finalist, ...]:
     """Retrain the most promising policies with other seeds, on as many images as a whole trial.
 
-    What the store holds of it is not done again. Where none of the first `n` turns out to be accurate enough for the
-    objective, the next ones are looked at, and so on.
+    What the store holds of it is not done again. A retraining that diverges counts as 0, and the listener is told. Where
+    none of the first `n` turns out to be accurate enough for the objective, the next ones are looked at, and so on.
 
     Args:
         trials: of the search, one or more.
@@ -91,7 +111,7 @@ def confirm(
         few = order[len(found) : len(found) + n]
         total = len(found) + len(few)
         for trial in few:
-            again = {seed: _retrained(trial.policy, evaluator, store, seed) for seed in seeds}
+            again = {seed: _retrained(trial, evaluator, store, seed, listener) for seed in seeds}
             found.append(Finalist(trial, again))
             detail = f"trial {trial.number}: {trial.accuracy:.2%}, again {found[-1].accuracy:.2%}"
             listener.advance(WORK, len(found), total, detail)
@@ -101,10 +121,14 @@ def confirm(
     return tuple(sorted(found, key=lambda f: rank(f.trial, evaluator.constraint.limits, f.accuracy), reverse=True))
 
 
-def _retrained(policy: BitPolicy, evaluator: Evaluator, store: TrialStore, seed: int) -> float:
-    n_images = evaluator.whole_images
+def _retrained(trial: Trial, evaluator: Evaluator, store: TrialStore, seed: int, listener: Listener) -> float:
+    policy, n_images = trial.policy, evaluator.whole_images
     known = store.again(policy, n_images, seed)
     if known is None:
-        known = evaluator.accuracy_again(policy, n_images, seed)
+        try:
+            known = evaluator.accuracy_again(policy, n_images, seed)
+        except TrainingError as error:
+            known = 0.0
+            listener.note(f"trial {trial.number}, retrained with seed {seed}, diverged and counts as 0 with it: {error}")
         store.add_again(policy, n_images, seed, known)
     return known

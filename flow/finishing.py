@@ -74,6 +74,8 @@ def uniform_results(evaluator: Evaluator, listener: Listener) -> tuple[UniformRe
     for i, bits in enumerate(UNIFORM_BITS):
         score = evaluator.score(BitPolicy.uniform(evaluator.specs, bits, bits), whole=True)
         results.append(UniformResult(bits, score.accuracy, score.estimate))
+        if score.failure:
+            listener.note(f"{bits} bits everywhere count as 0: {score.failure}")
         listener.advance("uniform policies", i + 1, len(UNIFORM_BITS), f"{bits} bits: {score.accuracy:.2%}")
     return tuple(results)
 

@@ -16,7 +16,7 @@ from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
 from flow.errors import RunDirectoryError, SettingsError
 from flow.evaluator import Evaluator
-from flow.finalists import Finalist, confirm
+from flow.finalists import confirm, unconfirmed
 from flow.finishing import checkpoint_of, document_of, finish, holds, retrained
 from flow.objective import Objective
 from flow.pareto import pareto_document
@@ -213,20 +213,20 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
     run.claim(identity)
     searcher = make_searcher(settings.searcher, decisions, settings.seed)
     store = TrialStore(run / TRIALS_FILE, study_name(model.name, constraint))
+    store.claim(run.identity)
 
     made_by = provenance(seen)
     scalars = Scalars(run.path, constraint.board.capacity)
     data = {"classes": list(splits.classes), "preparation": splits.preparation and splits.preparation.to_dict()}
 
-    def outcome(trials: list[Trial], finalists: Sequence[Finalist] = ()) -> Outcome:
-        best = finalists[0].trial if finalists else max(trials, key=lambda t: settings.sought.rank(t, constraint.limits))
+    def outcome(trials: list[Trial], best: Trial) -> Outcome:
         return Outcome(
             run.identity, settings.final_images, versions(), evaluator.specs, constraint,
             n_own(trials), best, best.estimate, weights.search_accuracy, data=data, calibration=calibration, made_by=made_by,
         )  # fmt: skip
 
     def on_trial(trials: list[Trial]) -> None:
-        now = outcome(trials)
+        now = outcome(trials, max(trials, key=lambda t: settings.sought.rank(t, constraint.limits)))
         scalars.on_trial(trials)
         _note_failure(trials[-1], listener)
         if not holds(run / "policy.json", now):
@@ -243,7 +243,7 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
         trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
     write_json(run / "pareto.json", pareto_document(trials, constraint.board))
     finalists = confirm(trials, searcher, evaluator, store, settings.finalists, listener)
-    found = outcome(trials, finalists)
+    found = outcome(trials, finalists[0].trial if finalists else unconfirmed(trials, searcher, evaluator))
     _note_floor(settings.sought, found.best.accuracy if not finalists else finalists[0].accuracy, listener)
     return finish(settings, run, splits, evaluator, found, finalists, listener)
 

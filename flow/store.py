@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ def study_name(model: str, constraint: Constraint) -> str:
     return f"{model}-{constraint.board.name}"
 
 
-CARRIED = "trials carried over"
+CARRIED, RUN = "trials carried over", "run"
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
 # The last two: Optuna reads what it keeps as JSON, which in a damaged file it is not, or is nested too deeply.
 STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, ValueError, RecursionError)
@@ -87,8 +87,10 @@ class TrialStore:
         self.path = path
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._translated((*STORAGE_ERRORS, RuntimeError)):  # the last for a file of another version of Optuna
-            storage = optuna.storages.RDBStorage("sqlite:///trials.db", engine_kwargs={"creator": self._connect})
-            self._study = optuna.create_study(storage=storage, study_name=study, direction="maximize", load_if_exists=True)
+            self._storage = optuna.storages.RDBStorage("sqlite:///trials.db", engine_kwargs={"creator": self._connect})
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=study, direction="maximize", load_if_exists=True
+            )
 
     def _connect(self) -> sqlite3.Connection:
         """To the file itself: SQLAlchemy's URLs do not take every path."""
@@ -107,6 +109,35 @@ class TrialStore:
                 f"the store of trials {self.path} cannot be used ({reason}); "
                 f"free some space if the disk is full, or move the file away to begin anew"
             ) from error
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Say which run this store is of, as its `run.json` has it; one that is known already must be the same.
+
+        Of trials that were written before stores said so only the seeds can be looked at.
+
+        Raises:
+            StoreError: it is another run's, and the text names the first difference; or it holds other studies only.
+        """
+        wanted = json.loads(json.dumps(identity))
+        with self._translated():
+            known = self._study.user_attrs.get(RUN)
+            others = sorted({*optuna.get_all_study_names(self._storage)} - {self._study.study_name})
+        if known is None:
+            trials = self.trials()
+            if others and not trials:
+                raise StoreError(
+                    f"{self.path} holds trials of {', '.join(others)} and none of {self._study.study_name}; "
+                    "move the file away to begin anew"
+                )
+            known = {**wanted, **({"SEED": trials[0].seed} if trials else {})}
+        for name in {**wanted, **known}:
+            if known.get(name) != wanted.get(name):
+                raise StoreError(
+                    f"{self.path} holds trials of a run with {name}={known.get(name)}, this one has {name}={wanted.get(name)}; "
+                    "put back the file that belongs here, or move it away to begin anew"
+                )
+        with self._translated():
+            self._study.set_user_attr(RUN, wanted)
 
     def add(self, trial: Trial) -> None:
         """Write one finished trial."""

@@ -11,6 +11,7 @@ from flow.errors import SearcherError
 from flow.evaluator import Evaluator, Score
 from flow.objective import Goal
 from flow.searchers import Aiming, Searcher
+from flow.searchers.own import blamed
 from flow.store import Elsewhere, TrialStore
 from flow.trial import Trial
 from flow.workers import Alone, Exchange, Finished, SharedWorkers, Workers
@@ -51,7 +52,8 @@ def run_trials(
         on_trial: called with the trials so far after each one, once for all the old ones together and for those of other runs.
 
     Raises:
-        SearcherError: the searcher asked for what this network cannot have, or what cannot meet the constraint.
+        SearcherError: the searcher asked for what this network cannot have, or what cannot meet the constraint; or it is a
+            class of one's own that raised something.
 
     Returns:
         All trials, those of other runs among them, in the order in which they came to their end or were heard of; of this run
@@ -59,11 +61,17 @@ def run_trials(
     """
     aims = evaluator.objective.goal is not Goal.ACCURACY and isinstance(searcher, Aiming)
     if aims and isinstance(searcher, Aiming):
-        searcher.aim(evaluator.worth())
+        with blamed(searcher, "aim"):
+            searcher.aim(evaluator.worth())
+
+    def ask() -> BitPolicy:
+        with blamed(searcher, "ask"):
+            return searcher.ask()
 
     def tell(trial: Trial) -> None:
         reward = trial.accuracy if aims else trial.reward
-        searcher.tell(trial.policy, math.nan if trial.failure else reward)
+        with blamed(searcher, "tell"):
+            searcher.tell(trial.policy, math.nan if trial.failure else reward)
 
     trials = store.trials()
     exchange: Exchange = Alone()
@@ -71,7 +79,7 @@ def run_trials(
         exchange = store.shared = workers.exchange
     exchange.begin(trials)
     desk = _Desk(evaluator, workers, exchange, trials)
-    lost = deque(_ask_and_tell_again(searcher.ask, tell, trials, store.n_carried or 0))
+    lost = deque(_ask_and_tell_again(ask, tell, trials, store.n_carried or 0))
     n_done = n_own(trials)
     n_asked = n_done + len(lost)
     if trials:
@@ -94,7 +102,7 @@ def run_trials(
             if lost:
                 asked = lost.popleft()
             else:
-                asked = _Asked(n_asked, searcher.ask(), len(trials))
+                asked = _Asked(n_asked, ask(), len(trials))
                 n_asked += 1
             desk.hand_over(asked)
         if not desk.n_busy:
@@ -173,6 +181,11 @@ class _Desk:
     def _check(self, asked: _Asked) -> None:
         """Look whether a searcher may ask for a policy: one of its own kind may do what it should not."""
         whose = f"trial {asked.number}: the searcher asked for {asked.policy}"
+        if not isinstance(asked.policy, BitPolicy):
+            raise SearcherError(
+                f"{whose}, a {type(asked.policy).__name__}; ask() gives a models.policy.BitPolicy: mend it, or name another "
+                "SEARCHER"
+            )
         try:
             asked.policy.check_against(self._evaluator.specs)
         except PolicyError as error:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flow.finalists import MOST_ROUNDS, N_OTHER_SEEDS, Finalist, confirm, in_order
+from flow.finalists import MOST_ROUNDS, N_OTHER_SEEDS, Finalist, confirm, in_order, unconfirmed
 from flow.objective import Goal, Objective
 from flow.searchers import RandomSearcher
 from flow.store import TrialStore
 from flow.trial import Trial
+from models.errors import TrainingError
 from models.policy import BitPolicy
 from tests.flow_fakes import CONSTRAINT, SimulatedEvaluator, decisions, estimate_of, policy_of
 
@@ -31,9 +32,10 @@ def trials() -> list[Trial]:
 class Listener:
     def __init__(self) -> None:
         self.told: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
 
-    def note(self, _: str) -> None:
-        raise AssertionError
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def advance(self, work: str, done: int, total: int, _: str = "") -> None:
         self.told.append((work, done, total))
@@ -66,6 +68,7 @@ def test_the_luckiest_trial_is_not_the_answer(tmp_path: Path) -> None:
     assert [set(f.accuracies) for f in found] == [{SEED + 1, SEED + 2}] * 3
     assert found[0].accuracy == pytest.approx(evaluator.score(POLICIES[4]).accuracy - (SEED + 1.5) / 10_000)
     assert listener.told == [("finalists", n, 3) for n in (1, 2, 3)]
+    assert listener.notes == []
 
 
 def test_what_was_retrained_is_not_retrained_when_it_is_gone_on_with(tmp_path: Path) -> None:
@@ -120,6 +123,35 @@ def test_more_are_looked_at_where_none_is_accurate_enough(tmp_path: Path) -> Non
     assert len(rounds(0.01).again) == 2 * N_OTHER_SEEDS
     assert len(rounds(0.99).again) == min(len(POLICIES), 2 * MOST_ROUNDS) * N_OTHER_SEEDS
     assert 0.01 < reached < 0.99
+
+
+def test_a_retraining_that_diverges_counts_as_nothing_and_is_told_of(tmp_path: Path) -> None:
+    class Diverging(SimulatedEvaluator):
+        def accuracy_again(self, policy: BitPolicy, n_images: int, seed: int) -> float:
+            if (policy, seed) == (POLICIES[4], SEED + 2):
+                raise TrainingError("layer fc1 gave nan")
+            return super().accuracy_again(policy, n_images, seed)
+
+    listener = Listener()
+    found = final(tmp_path / "t.db", Diverging(), 3, listener)
+    assert found[-1].trial.policy == POLICIES[4]
+    assert found[-1].accuracies[SEED + 2] == 0
+    number = found[-1].trial.number
+    said = f"trial {number}, retrained with seed {SEED + 2}, diverged and counts as 0 with it: layer fc1 gave nan"
+    assert listener.notes == [said]
+
+
+def test_what_nothing_is_retrained_for_is_the_searchers_choice_where_the_accuracy_is_sought() -> None:
+    def answer(searcher: RandomSearcher, objective: Objective) -> BitPolicy:
+        return unconfirmed(trials(), searcher, SimulatedEvaluator(CONSTRAINT, objective)).policy  # type: ignore[arg-type]
+
+    worst, *_, best = sorted(trials(), key=lambda t: t.accuracy)
+    fastest = [replace(t, estimate=estimate_of(9000.0 if t.number == 1 else 5000.0)) for t in trials()]
+    contrary = Contrary(decisions(), 0)
+    assert answer(RandomSearcher(decisions(), 0), Objective()) == best.policy
+    assert answer(contrary, Objective()) == worst.policy
+    sought = SimulatedEvaluator(CONSTRAINT, Objective(Goal.FPS, 0.01))
+    assert unconfirmed(fastest, contrary, sought).number == 1  # type: ignore[arg-type]
 
 
 def test_policy_json_says_what_was_found() -> None:

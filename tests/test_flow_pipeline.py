@@ -396,7 +396,8 @@ def test_a_policy_whose_retraining_diverges_scores_nothing(quick: Evaluator, mon
     score = quick.score(policy)
     assert (score.accuracy, score.failure) == (0, "its retraining diverged: the loss became nan at step 3: layer fc1 gave it")
     assert isinstance(score.estimate, Estimate)
-    assert quick.accuracy_again(policy, 64, 3) == 0
+    with pytest.raises(TrainingError, match="layer fc1 gave it"):
+        quick.accuracy_again(policy, 64, 3)
 
 
 def test_a_policy_that_diverges_on_a_cheap_rung_is_not_guessed_at(quick: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:

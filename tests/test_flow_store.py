@@ -56,6 +56,32 @@ def test_trials_come_back_as_they_were_added(path: Path) -> None:
     assert TrialStore(path, "tfc-pynq-z2").trials() == wanted  # opened anew
 
 
+RUN = {"MODEL": "tfc", "SEED": 3, "MIN_FPS": 1000.0, "OBJECTIVE": "accuracy"}
+
+
+def test_a_store_is_of_one_run(path: Path) -> None:
+    filled(path).claim(RUN)
+    TrialStore(path, "tfc-pynq-z2").claim({**RUN})
+    with pytest.raises(StoreError, match=r"holds trials of a run with MIN_FPS=1000\.0, this one has MIN_FPS=5\.0; put back"):
+        TrialStore(path, "tfc-pynq-z2").claim({**RUN, "MIN_FPS": 5.0})
+    with pytest.raises(StoreError, match=r"with MIN_ACCURACY=None, this one has MIN_ACCURACY=0\.9"):
+        TrialStore(path, "tfc-pynq-z2").claim({**RUN, "MIN_ACCURACY": 0.9})
+    TrialStore(path, "tfc-pynq-z2").claim(RUN)
+
+
+def test_of_a_store_that_does_not_say_whose_it_is_the_seeds_do(path: Path) -> None:
+    filled(path)
+    with pytest.raises(StoreError, match="with SEED=3, this one has SEED=0"):
+        TrialStore(path, "tfc-pynq-z2").claim({**RUN, "SEED": 0})
+    TrialStore(path, "tfc-pynq-z2").claim(RUN)
+
+
+def test_a_file_of_other_studies_is_not_begun_anew_in(path: Path) -> None:
+    filled(path)
+    with pytest.raises(StoreError, match=r"holds trials of tfc-pynq-z2 and none of cnv-pynq-z2; move the file away"):
+        TrialStore(path, "cnv-pynq-z2").claim({**RUN, "MODEL": "cnv"})
+
+
 def test_an_estimates_corrections_come_back_too(path: Path) -> None:
     corrected = replace(estimate_of(), corrections=(Correction("MVAU_hls_0", "conv0", Resources(lut=5), "thresholds"),))
     store = TrialStore(path, "tfc-pynq-z2")

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flow.errors import SearcherError
+from flow.objective import Goal, Objective, Worth
 from flow.searchers import DDPGSearcher, RandomSearcher, Searcher
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
 from flow.workers import InProcess
+from models.errors import PolicyError
 from models.policy import BitPolicy, LayerBits
 from tests.flow_fakes import SimulatedEvaluator, decisions, made_up_accuracy, meets_constraint, policy_of
 
@@ -112,20 +115,71 @@ def test_every_trial_is_kept_and_told(tmp_path: Path) -> None:
         (policy_of((8, 8), (8, 8), (8, None)), "which cannot meet the constraint (too slow: 868 fps)"),
         (BitPolicy({"fc0": LayerBits(1, None)}), "which is none of this network: "),
         (policy_of((2, 2), (2, None), (2, None)), "which is none of this network: layer "),
+        ({"fc0": 2}, "{'fc0': 2}, a dict; ask() gives a models.policy.BitPolicy"),
+        (None, "None, a NoneType; ask() gives a models.policy.BitPolicy"),
     ],
 )
 def test_a_searcher_that_asks_for_what_it_may_not_is_told_so_and_no_trial_is_lost(
-    tmp_path: Path, asked: BitPolicy, said: str
+    tmp_path: Path, asked: Any, said: str
 ) -> None:
     path, evaluator = tmp_path / "t.db", SimulatedEvaluator()
     with pytest.raises(SearcherError) as error:
         search(path, ScriptedSearcher(A, asked, B), 3, evaluator)
-    assert str(error.value).startswith("trial 1: the searcher asked for BitPolicy(")
+    assert str(error.value).startswith(f"trial 1: the searcher asked for {asked}")
     assert said in str(error.value)
     assert str(error.value).endswith("mend it, or name another SEARCHER")
     assert evaluator.retrained == [A]
     assert [t.policy for t in TrialStore(path, "s").trials()] == [A]
     assert [t.policy for t in search(path, ScriptedSearcher(A, C, B), 3)] == [A, C, B]
+
+
+class Broken(ScriptedSearcher):
+    """A class of one's own in which a method does what it should not."""
+
+    def __init__(self, method: str, error: Exception) -> None:
+        super().__init__(A, B, C)
+        self._broken, self._error = method, error
+
+    def _may_fail(self, method: str) -> None:
+        if method == self._broken and (method != "ask" or self.told):
+            raise self._error
+
+    def ask(self) -> BitPolicy:
+        self._may_fail("ask")
+        return super().ask()
+
+    def tell(self, policy: BitPolicy, reward: float) -> None:
+        self._may_fail("tell")
+        super().tell(policy, reward)
+
+    def aim(self, worth: Worth) -> None:
+        self._may_fail("aim")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"), (PolicyError("9 bits"), "PolicyError: 9 bits")],
+)
+@pytest.mark.parametrize(("method", "n_kept"), [("ask", 1), ("tell", 1), ("aim", 0)])
+def test_what_a_class_of_ones_own_raises_names_it_and_no_trial_is_lost(
+    tmp_path: Path, method: str, n_kept: int, error: Exception, said: str
+) -> None:
+    path, evaluator = tmp_path / "t.db", SimulatedEvaluator(objective=Objective(Goal.FPS, 0.5))
+    with pytest.raises(SearcherError) as raised:
+        search(path, Broken(method, error), 3, evaluator)
+    text = str(raised.value)
+    assert text.startswith(f"tests.test_flow_study:Broken.{method} failed with {said} ({__file__}, line ")
+    assert text.endswith("mend it, or name another SEARCHER")
+    assert len(TrialStore(path, "s").trials()) == n_kept
+
+
+def test_what_a_searcher_of_bitloops_raises_is_no_mistake_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> BitPolicy:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RandomSearcher, "ask", broken)
+    with pytest.raises(ZeroDivisionError):
+        search(tmp_path / "t.db", RandomSearcher(decisions(), 0), 1)
 
 
 def test_a_trial_is_kept_before_anything_else_happens_with_it(tmp_path: Path) -> None:
