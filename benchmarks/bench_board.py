@@ -33,7 +33,6 @@ from flow.config import SearchSettings
 from flow.evaluator import DISTILLATION, RETRAINING
 from flow.finalists import confirm
 from flow.searchers import make_searcher
-from flow.searchers.space import PolicySpace
 from flow.store import TrialStore
 from flow.study import run_trials
 from flow.trial import Trial
@@ -77,10 +76,13 @@ def test_accuracy(task: Task, policy: BitPolicy, epochs: int, seed: int) -> floa
 
 
 def best_uniform(task: Task) -> BitPolicy:
-    """Of all pairs of bits that meet the constraint in every layer the one that has the highest accuracy after a trial."""
-    space = PolicySpace(task.decisions)
+    """Of all pairs of bits that meet the constraint in every layer the one that has the highest accuracy after a trial.
+
+    Whether they do is asked of the estimate: some of them no search may choose (`hls.reach`).
+    """
+    constraint = task.settings.constraint.of_a_trial
     pairs = [BitPolicy.uniform(task.evaluator.specs, w, a) for w in range(1, 9) for a in range(1, 9)]
-    fit = [p for p in pairs if space.contains(space.vector(p))]
+    fit = [p for p in pairs if constraint.violation(task.evaluator.estimate(p)) <= 0]
     return max(fit, key=lambda p: task.evaluator.score(p).accuracy)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -25,6 +26,10 @@ from models.policy import BitPolicy
 # What all of a limit of block RAM, or of DSP slices, is worth in limits of LUT: from next to nothing to everything.
 # Odd figures, so that no two designs that differ cost the same.
 RATIOS = (0.00103, 0.2507, 1.0119, 4.0371, 997.3)
+# Where memory may be built of either, a block RAM replaces at most 288 LUT (64 bits a LUT), and mostly fewer. Between these
+# prices in LUT one node after another moves from block RAM to LUT, so designs that balance the two are found there.
+SWAPS_LUT = (190.0, 213.0, 226.0, 239.0, 253.0)
+DSP_LUT = (7.6, 20.0, 60.0)  # of a DSP slice beside them
 # Around the prices that give the highest bound others are tried: close enough for better bounds, and far enough apart
 # for designs that differ, which is what the search for one that fits lives on.
 FINER = (0.2503, 0.5011, 1.0, 2.003, 4.011)
@@ -51,6 +56,11 @@ def directions(limits: Floats, ratios: Sequence[float] = RATIOS) -> Floats:
     """
     lut, bram18, dsp = (max(float(n), 1.0) for n in limits)
     return np.array([(a * lut / bram18, b * lut / dsp) for a in ratios for b in ratios]).T.copy()
+
+
+def swaps(dsp_lut: Sequence[float] = DSP_LUT) -> Floats:
+    """Prices of a block RAM and a DSP slice in LUT at which nodes move from block RAM to LUT, (2, directions)."""
+    return np.array(list(product(SWAPS_LUT, dsp_lut))).T.copy()
 
 
 def around(prices: Floats, factors: Sequence[float]) -> Floats:
@@ -114,7 +124,7 @@ class _Space:
         self._exact = exact
         self._trellis = (part.rows, part.offsets, *layout.arrays)
         self._limits, self._around = as_array(limits), as_array(around)
-        self._prices = directions(self._limits)
+        self._prices = np.hstack([directions(self._limits), swaps()])
         offsets = part.offsets
         self._end, self._n_widths = int(offsets[-2]), int(offsets[-1])
         self.candidates = _cycles_of(part, *layout.arrays)

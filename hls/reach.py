@@ -21,7 +21,7 @@ import numpy as np
 
 from boards.board import Resources
 from hls.cost import CostTables
-from hls.folding import as_array, directions, shares
+from hls.folding import DSP_LUT, as_array, directions, shares, swaps
 from hls.kernels import Floats, passed, sweep, within
 from hls.options import LayerKey
 from hls.topology import State
@@ -77,7 +77,7 @@ class Reach:
         limits: what may be used, by the accelerator and the system around it.
         max_cycles: cycles a frame that no node and no width converter may exceed.
         ratios: what all of the block RAM, or of the DSP slices, is worth in limits of LUT: the more, the fewer choices are
-            refused needlessly. As many as the depth of the network allows without it.
+            refused needlessly. Without it as many as the depth of the network allows, and `hls.folding.swaps` besides.
     """
 
     def __init__(self, tables: CostTables, limits: Resources, max_cycles: float, ratios: Sequence[float] | None = None) -> None:
@@ -85,8 +85,11 @@ class Reach:
         self.max_cycles = max_cycles
         self._around = as_array(tables.system_resources)
         self._limits = as_array(limits) - self._around
-        of_depth = RATIOS if self.n_layers <= DEEP else FEWER_RATIOS
-        self._prices = directions(self._limits, of_depth if ratios is None else ratios)
+        if ratios is None:
+            of_depth, beside = (RATIOS, DSP_LUT) if self.n_layers <= DEEP else (FEWER_RATIOS, DSP_LUT[1:2])
+            self._prices = np.hstack([directions(self._limits, of_depth), swaps(beside)])
+        else:
+            self._prices = directions(self._limits, ratios)
         self._few_prices = directions(self._limits, FEW_RATIOS)
         self._layout = Layout(tables, max_cycles)
         self._through: dict[tuple[int, LayerKey], Floats] = {}

@@ -124,6 +124,26 @@ def test_fewest_cycles_is_what_some_policy_reaches(seed: int, limits: Resources,
         assert not Reach(tables, limits, found - 1).is_feasible  # type: ignore[arg-type]
 
 
+class MemoryTables(MadeUpTables):
+    """Eight layers whose weights, 20 block RAM a bit, may be held in so many LUT for each instead: between 196 and 262."""
+
+    layers = tuple("abcdefgh")
+
+    def options(self, layer: int, key: LayerKey) -> list[Options]:
+        n = 20 * key.weight
+        return [options_of([(1, 100, n, 1, 1), (1, 100 + round(n * (189 + 66 * layer / 7)), 0, 1, 1)])]
+
+
+def test_policies_that_balance_block_ram_and_lut_are_allowed() -> None:
+    """The prices at which layers move from one to the other are those of the fabric, and no share of the limits."""
+    tables, limits = MemoryTables(), Resources(lut=20_000, bram18=118)
+    reach = Reach(tables, limits, 1.0)  # type: ignore[arg-type]
+    bits = [LayerBits(1, 1)] * 7 + [LayerBits(1, None)]  # 160 block RAM in all
+    assert [b in reach.feasible_bits(bits[:i]) for i, b in enumerate(bits)] == [True] * 8
+    policy = BitPolicy(zip(tables.layers, bits, strict=True))
+    assert tables.fits(policy, limits, 1.0)
+
+
 class BitTables(MadeUpTables):
     """A bit of weights costs 10 LUT and a block RAM; activations, streams and the system cost nothing."""
 
