@@ -117,14 +117,16 @@ def measure(name: str, seed: int, n_trials: int, device: str, kept: Path) -> dic
     return row
 
 
-def against_uniform(name: str, epochs: int, device: str, part: str) -> None:
-    """Retrain the answers of a searcher, and the best uniform policy, with the same seeds; goes on where it stopped."""
+def against_uniform(name: str, epochs: int, device: str, part: str, uniform: str | None) -> None:
+    """Retrain the answers of a searcher and a uniform policy, the best or a given one, alike; goes on where it stopped."""
     task = task_of(0, device)
     rows = read_lines(KEPT_UNIFORM)
     now = float_accuracy()
     policies = {f"{name} {r['seed']}": r["policy"] for r in latest(read_lines(KEPT))
                 if (r["searcher"], r["float"]) == (name, now)}  # fmt: skip
     kept = next((r["policy"] for r in rows if (r["of"], r["float"]) == ("uniform", now)), None)
+    if uniform is not None:
+        kept = json.loads(BitPolicy.uniform(task.evaluator.specs, *map(int, uniform.split("/"))).to_json())
     policies["uniform"] = kept or json.loads(best_uniform(task).to_json())
     cells = [
         {"of": of, "policy": policy, "seed": seed, "epochs": epochs, "float": now}
@@ -185,13 +187,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--against-uniform", action="store_true")
+    parser.add_argument("--uniform", metavar="W/A", help="these bits everywhere instead, as 3/3")
     parser.add_argument("--epochs", type=int, default=TRUTH_EPOCHS, help="of the retraining beside a uniform policy")
     parser.add_argument("--report", action="store_true")
     add_part_option(parser)
     arguments = parser.parse_args()
     prepare_process(1)
     if arguments.against_uniform:
-        against_uniform(SEARCHERS[0], arguments.epochs, arguments.device, arguments.part)
+        against_uniform(SEARCHERS[0], arguments.epochs, arguments.device, arguments.part, arguments.uniform)
         print(report_uniform(read_lines(KEPT_UNIFORM)))
         return
     now = float_accuracy()

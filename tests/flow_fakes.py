@@ -20,8 +20,9 @@ from boards.board import Board, Resources
 from boards.registry import get_board
 from flow.constraint import Constraint, reach_under
 from flow.decision import Decisions
-from flow.objective import Objective, Worth
-from hls.estimators import TableEstimator
+from flow.frugality import Frugal
+from flow.objective import Goal, Objective, Worth
+from hls.estimators import Estimator, TableEstimator
 from hls.types import Estimate, NodeEstimate
 from models.policy import BitPolicy, LayerBits
 from models.spec import LayerSpec
@@ -90,7 +91,9 @@ class SimulatedEvaluator:
         self.constraint = constraint
         self.objective = objective or Objective()
         self.again: list[tuple[BitPolicy, int, int]] = []
-        self.estimator = TableEstimator(SimulatedTables.of(SPECS), constraint.board)  # type: ignore[arg-type]
+        fastest = TableEstimator(SimulatedTables.of(SPECS), constraint.board)  # type: ignore[arg-type]
+        leanest = self.objective.goal is Goal.UTILISATION
+        self.estimator: Estimator = Frugal(fastest, constraint.min_fps) if leanest else fastest
         self.retrained: list[BitPolicy] = []
         self._scores: dict[BitPolicy, Any] = {}
         self._accuracies: dict[BitPolicy, float] = {}
