@@ -27,7 +27,7 @@ from flow.ray_workers import workers_of
 from flow.report import Outcome, estimate_document
 from flow.run_directory import IDENTITY_FILE, TRIALS_FILE, RunDirectory, versions, write_json, write_text
 from flow.run_lock import locked
-from flow.searchers import make_searcher
+from flow.searchers import Informed, make_searcher
 from flow.store import TrialStore, study_name
 from flow.study import n_own, run_trials
 from flow.trial import Trial
@@ -239,6 +239,8 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
     n_carried = carry_over(earlier, decisions, evaluator, store)
     if n_carried:
         listener.note(f"{n_carried} trials of earlier runs can meet the constraint: the searcher is told of them first")
+    if store.beyond and isinstance(searcher, Informed):
+        listener.note(f"{len(store.beyond)} others cannot: the searcher's model learns from their accuracies")
     with workers_of(settings, evaluator, make, listener) as workers:
         trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
     write_json(run / "pareto.json", pareto_document(trials, constraint.board))

@@ -29,7 +29,7 @@ def study_name(model: str, constraint: Constraint) -> str:
     return f"{model}-{constraint.board.name}"
 
 
-CARRIED, RUN = "trials carried over", "run"
+CARRIED, BEYOND, RUN = "trials carried over", "accuracies of policies beyond the constraint", "run"
 BITS = IntDistribution(MIN_BITS, MAX_BITS)
 # The last two: Optuna reads what it keeps as JSON, which in a damaged file it is not, or is nested too deeply.
 STORAGE_ERRORS: tuple[type[Exception], ...] = (SQLAlchemyError, StorageInternalError, ValueError, RecursionError)
@@ -169,6 +169,28 @@ class TrialStore:
     def n_carried(self, n: int) -> None:
         with self._translated():
             self._study.set_user_attr(CARRIED, n)
+
+    @property
+    def beyond(self) -> list[tuple[BitPolicy, float]]:
+        """Policies of earlier runs that cannot meet this run's constraint, and their accuracies, 0..1.
+
+        Raises:
+            StoreError: bitloop did not write them.
+        """
+        with self._translated():
+            found = self._study.user_attrs.get(BEYOND, [])
+        try:
+            return [(BitPolicy.from_json(policy), float(accuracy)) for policy, accuracy in found]
+        except (TypeError, ValueError, AttributeError, RecursionError, PolicyError) as error:
+            raise StoreError(
+                f"what {self.path} keeps of earlier runs is not as bitloop writes it ({type(error).__name__}: "
+                f"{' '.join(str(error).split())}); move the file away to begin anew"
+            ) from error
+
+    @beyond.setter
+    def beyond(self, accuracies: list[tuple[BitPolicy, float]]) -> None:
+        with self._translated():
+            self._study.set_user_attr(BEYOND, [(policy.to_json(), accuracy) for policy, accuracy in accuracies])
 
     def add_again(self, policy: BitPolicy, n_images: int, seed: int, accuracy: float) -> None:
         """Write what a policy had when it was retrained once more, on so many images, with another seed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from flow.errors import SearcherError
 from flow.evaluator import Evaluator, Score
 from flow.objective import Goal
-from flow.searchers import Aiming, Searcher
+from flow.searchers import Aiming, Informed, Searcher
 from flow.searchers.own import blamed
 from flow.store import Elsewhere, TrialStore
 from flow.trial import Trial
@@ -37,7 +37,8 @@ def run_trials(
     every trial, so that this, too, is done again as it was. It is told rewards, or, if it can aim, accuracies, and NaN of a
     trial that failed.
 
-    Of trials that were carried over from earlier runs the searcher is told before it is asked for the first time.
+    Of trials that were carried over from earlier runs the searcher is told before it is asked for the first time, and, if it
+    learns from those, of accuracies of policies that cannot meet this run's constraint.
 
     Where the workers share a study with other runs (`SharedWorkers`), the searcher is told of their trials, too, and what it
     asks for and another run is at is not evaluated here: the trial gets what comes of it there, and the searcher is asked for
@@ -63,6 +64,11 @@ def run_trials(
     if aims and isinstance(searcher, Aiming):
         with blamed(searcher, "aim"):
             searcher.aim(evaluator.worth())
+
+    if isinstance(searcher, Informed):
+        for policy, accuracy in store.beyond:
+            with blamed(searcher, "inform"):
+                searcher.inform(policy, accuracy)
 
     def ask() -> BitPolicy:
         with blamed(searcher, "ask"):

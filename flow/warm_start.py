@@ -84,7 +84,8 @@ def hand_on_weights(earlier: Path, run: Path) -> None:
 def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evaluator, store: TrialStore) -> int:
     """Make earlier trials the first ones of a store, where the policy can meet this search's constraint.
 
-    It is done once in a run's life: what came of it then holds, whatever the earlier runs hold by now.
+    It is done once in a run's life: what came of it then holds, whatever the earlier runs hold by now. Of policies that
+    cannot meet the constraint the store keeps the accuracies, for searchers that learn from those, too.
 
     Args:
         earlier: whole trials count, the first of each policy.
@@ -99,12 +100,17 @@ def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evalua
         return store.n_carried
     kept = {trial.policy for trial in store.trials()}
     carried: dict[BitPolicy, float] = {}
+    beyond: dict[BitPolicy, float] = {}
     for trial in earlier:
+        if trial.stopped_at is not None or trial.failure:
+            continue
         try:
             decisions.replay(trial.policy)
-        except (ConstraintError, PolicyError):
+        except ConstraintError:
+            beyond.setdefault(trial.policy, trial.accuracy)
+        except PolicyError:
             continue
-        if trial.stopped_at is None and not trial.failure:
+        else:
             carried.setdefault(trial.policy, trial.accuracy)
     for number, (policy, known) in enumerate(carried.items()):
         evaluator.remember_accuracy(policy, known)
@@ -112,5 +118,6 @@ def carry_over(earlier: Sequence[Trial], decisions: Decisions, evaluator: Evalua
             estimate = evaluator.score(policy).estimate
             reward = evaluator.reward(Score(known, estimate))
             store.add(Trial(number, policy, estimate, known, reward, evaluator.seed, 0.0))
+    store.beyond = list(beyond.items())
     store.n_carried = len(carried)
     return len(carried)

@@ -27,6 +27,7 @@ from benchmarks import (
     bench_sim,
     bench_train,
     bench_uniform,
+    bench_warm_start,
     bench_workers,
     sim_anchor,
     task,
@@ -53,9 +54,10 @@ def test_the_docs_have_the_regrets_that_were_measured(name: str) -> None:
         (lambda: bench_board.report(bench_board.latest(read_lines(bench_board.KEPT))), "benchmarks.md"),
         (lambda: bench_halving.report(read_lines(bench_halving.KEPT)), "benchmarks.md"),
         (lambda: bench_uniform.report(read_lines(bench_uniform.KEPT)), "benchmarks.md"),
+        (lambda: bench_warm_start.report(read_lines(bench_warm_start.KEPT)), "benchmarks.md"),
         (lambda: bench_final.report(read_lines(bench_final.KEPT)), "results.md"),
     ],
-    ids=["board", "halving", "uniform", "final"],
+    ids=["board", "halving", "uniform", "warm start", "final"],
 )
 def test_the_docs_have_the_other_figures_that_were_measured(table: Callable[[], str], page: str) -> None:
     assert table() in (DOCS / page).read_text()
@@ -112,6 +114,7 @@ BRIEFLY = replace(bench_accuracy.MNIST, n_images=512)
 MNIST, CIFAR10 = ("mnist",), ("cifar10",)
 CASES = (
     Smallest(bench_search, "--tasks tfc-mnist --searchers random,greedy --seeds 1 --trials 25", "| greedy | 1 |"),
+    Smallest(bench_warm_start, "--seeds 1", "| told of nothing | 1 |", (("N_EARLIER", 12), ("BUDGETS", (5, 10)))),
     Smallest(bench_train, "--turns 1", "cnv: another policy"),
     Smallest(bench_accuracy, "--models tfc --bits 2/2 --seeds 0", "W2A2", (("RECIPES", {"tfc": BRIEFLY}),), MNIST),
     Smallest(

@@ -22,7 +22,8 @@ from flow.searchers.reward_model import LinearModel, RewardModel, errors_of
 from flow.searchers.sensitivity import IntegerProgramSearcher
 from flow.searchers.space import History, PolicySpace, unseen
 from flow.tabular import BudgetBounds, Budgets, allowed_bits
-from models.policy import BitPolicy
+from models.errors import PolicyError
+from models.policy import BitPolicy, LayerBits
 from models.spec import LayerSpec
 from tests.flow_fakes import decisions, made_up_accuracy, meets_constraint
 
@@ -245,6 +246,33 @@ def test_the_default_finds_the_best_policy_of_a_small_space() -> None:
     every = (v for v in product(range(3, 9), repeat=5) if space.contains(v))  # with fewer bits there is no best one
     best = max(made_up_accuracy(space.policy(v)) for v in every)
     assert max(map(made_up_accuracy, found)) > best - 0.005
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_default_learns_from_policies_it_may_not_choose(seed: int) -> None:
+    space = PolicySpace(decisions())
+    rng = np.random.default_rng(seed)
+    drawn = [tuple(int(rng.choice(of)) for of in space.levels) for _ in range(300)]
+    beyond = [space.policy(v) for v in drawn if not space.contains(v)][:40]
+    assert len(beyond) == 40
+
+    def best_of_three(searcher: ModelBasedSearcher) -> float:
+        accuracies = []
+        for _ in range(3):
+            policy = searcher.ask()
+            assert space.contains(space.vector(policy))
+            accuracies.append(made_up_accuracy(policy))
+            searcher.tell(policy, accuracies[-1])
+            assert set(searcher.shortlist(4)) <= {space.policy(v) for v in searcher._history.vectors}
+        return max(accuracies)
+
+    informed, cold = ModelBasedSearcher(decisions(), seed), ModelBasedSearcher(decisions(), seed)
+    for policy in beyond:
+        informed.inform(policy, made_up_accuracy(policy))
+    assert informed.shortlist(4) == []
+    assert best_of_three(informed) > best_of_three(cold)
+    with pytest.raises(PolicyError):
+        informed.inform(BitPolicy({"fc0": LayerBits(1, None)}), 0.5)
 
 
 def test_an_integer_programs_proposals_fit_and_weigh_sensitivities() -> None:

@@ -133,6 +133,25 @@ def test_a_searcher_that_asks_for_what_it_may_not_is_told_so_and_no_trial_is_los
     assert [t.policy for t in search(path, ScriptedSearcher(A, C, B), 3)] == [A, C, B]
 
 
+class Learning(ScriptedSearcher):
+    """Writes down what it is told of policies beyond the constraint, too."""
+
+    def inform(self, policy: BitPolicy, accuracy: float) -> None:
+        self.told.append((policy, accuracy))
+
+
+def test_a_searcher_that_learns_from_policies_beyond_the_constraint_is_told_of_them_first_each_time(tmp_path: Path) -> None:
+    store, beyond = TrialStore(tmp_path / "t.db", "s"), [(policy_of((8, 8), (8, 8), (8, None)), 0.9)]
+    store.beyond = beyond
+    first, again, other = Learning(A, B), Learning(A, B), ScriptedSearcher(A, B)
+    run(first, store, 1, lambda _: None)
+    assert first.told == [*beyond, (A, made_up_accuracy(A))]
+    run(again, store, 2, lambda _: None)
+    assert again.told == [*beyond, (A, made_up_accuracy(A)), (B, made_up_accuracy(B))]
+    run(other, store, 2, lambda _: None)
+    assert other.told == again.told[1:]
+
+
 class Broken(ScriptedSearcher):
     """A class of one's own in which a method does what it should not."""
 

@@ -11,9 +11,9 @@ import pytest
 
 from flow import pipeline
 from flow.config import SearchSettings
-from flow.errors import RunDirectoryError, SettingsError
+from flow.errors import RunDirectoryError, SettingsError, StoreError
 from flow.progress import SilentListener
-from flow.store import TrialStore
+from flow.store import BEYOND, TrialStore
 from flow.trial import Trial
 from flow.warm_start import SAME, carry_over, check_earlier, earlier_trials
 from models import weights as weights_module
@@ -46,6 +46,29 @@ def test_what_fits_is_carried_over_with_its_accuracy_and_is_not_retrained(tmp_pa
     assert [(t.number, t.policy, t.accuracy) for t in trials] == [(0, FITS[0], 0.31), (1, FITS[1], 0.32)]
     assert [t.estimate for t in trials] == [evaluator.estimate(p) for p in FITS[:2]]
     assert evaluator.retrained == []
+
+
+def test_of_what_does_not_fit_the_accuracies_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    earlier = [
+        trial(0, TOO_SLOW, 0.9), trial(1, FITS[0], 0.3), trial(2, TOO_SLOW, 0.8), trial(3, OF_ANOTHER_NETWORK, 0.7),
+        trial(4, policy_of((8, 8), (8, 8), (7, None)), 0.6, stopped_at="quantized"),
+        trial(5, policy_of((8, 8), (8, 8), (6, None)), 0.5, failure="memory ran out"),
+    ]  # fmt: skip
+    assert TrialStore(path, "s").beyond == []
+    n, _, _ = carried(path, earlier)
+    assert n == 1
+    assert TrialStore(path, "s").beyond == [(TOO_SLOW, 0.9)]
+    carried(path, [])
+    assert TrialStore(path, "s").beyond == [(TOO_SLOW, 0.9)]
+
+
+@pytest.mark.parametrize("kept", [3, [1], [["{}", 0.5]], [["[", 0.5]], [[None, 0.5]]])
+def test_what_is_kept_of_earlier_runs_and_cannot_be_read_is_said(tmp_path: Path, kept: object) -> None:
+    store = TrialStore(tmp_path / "t.db", "s")
+    store._study.set_user_attr(BEYOND, kept)
+    with pytest.raises(StoreError, match=r"what .*t\.db keeps of earlier runs is not as bitloop writes it"):
+        _ = store.beyond
 
 
 def test_a_trial_that_failed_is_not_carried_over(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from flow.searchers.evolution import EvolutionSearcher
 from flow.searchers.masked_ppo import MaskablePPOSearcher
 from flow.searchers.model_based import ModelBasedSearcher, UnpractisedSearcher
 from flow.searchers.optuna_samplers import CMAESSearcher, NSGA2Searcher, TPESearcher
-from flow.searchers.protocol import Aiming, Searcher, Shortlisting
+from flow.searchers.protocol import Aiming, Informed, Searcher, Shortlisting
 from flow.searchers.recipes import FinnRLSearcher, HAQSearcher
 from flow.searchers.registry import SEARCHERS, check_searcher, get_searcher, make_searcher
 from flow.searchers.sensitivity import GreedySearcher, IntegerProgramSearcher
@@ -24,6 +24,7 @@ __all__ = [
     "FinnRLSearcher",
     "GreedySearcher",
     "HAQSearcher",
+    "Informed",
     "IntegerProgramSearcher",
     "MaskablePPOSearcher",
     "ModelBasedSearcher",

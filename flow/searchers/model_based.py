@@ -36,7 +36,7 @@ class ModelBasedSearcher:
     """
 
     N_COSTS = 100  # policies of which the cost is asked at first
-    N_FIRST = 10  # trials before the model has a say: random, so that it learns of all decisions
+    N_FIRST = 10  # accuracies before the model has a say: policies are random till then, so that it learns of all decisions
     N_ROUNDS = 2  # steps of the actor before a proposal
     N_EPISODES = 24  # imagined, of each step
     N_STARTS = 2  # of local search from each source: episodes and trials
@@ -50,6 +50,7 @@ class ModelBasedSearcher:
         self._space = PolicySpace(decisions)
         self._rng = np.random.default_rng(seed)
         self._history = History()
+        self._beyond: dict[Vector, float] = {}
         self._asked: set[Vector] = set()
         self._model = RewardModel()
         self._n_fitted = 0
@@ -62,7 +63,7 @@ class ModelBasedSearcher:
     def ask(self) -> BitPolicy:
         """See `Searcher.ask`; never a policy that was met before, as long as there are others."""
         seen = self._history.seen | self._asked
-        if len(self._history) < self.N_FIRST:
+        if self._n_known < self.N_FIRST:
             starts, vector = [self._random()], None
         else:
             self._fit()
@@ -85,6 +86,16 @@ class ModelBasedSearcher:
         if self._costs:
             self._costs.take_in(vector)
 
+    def inform(self, policy: BitPolicy, accuracy: float) -> None:
+        """See `Informed.inform`: the model takes it in, no search begins at it."""
+        policy.check_against(self._space.decisions.specs)
+        self._beyond[self._space.vector(policy)] = accuracy
+
+    @property
+    def _n_known(self) -> int:
+        """Policies of which there is an accuracy."""
+        return len(self._history) + len(self._beyond)
+
     def aim(self, worth: Worth) -> None:
         """See `Aiming.aim`."""
         self._worth, self._costs = worth, CostModel(self._space, worth.cost)
@@ -102,7 +113,7 @@ class ModelBasedSearcher:
 
     def shortlist(self, n: int) -> list[BitPolicy]:
         """See `Shortlisting.shortlist`: those of which the model expects most, given all trials."""
-        if len(self._history) < self.N_FIRST:
+        if self._n_known < self.N_FIRST:
             return [] if self._worth else [self._space.policy(v) for v in self._history.best(n)]
         self._model.fit(*self._told(), learn_scales=False)  # leaves no trace in what is asked next
         self._n_fitted = 0
@@ -129,6 +140,8 @@ class ModelBasedSearcher:
     def _promising(self, n: int) -> list[Vector]:
         """The trials that the model expects most of, the best first."""
         vectors = list(dict.fromkeys(self._history.vectors))
+        if not vectors:
+            return []
         worth = self._model.mean(vectors)
         if self._worth and self._costs:
             worth = self._worth.rewards(worth, self._costs.exact(vectors))
@@ -137,7 +150,7 @@ class ModelBasedSearcher:
 
     def _fit(self) -> None:
         """Bring the model up to date with the trials."""
-        n = len(self._history)
+        n = self._n_known
         if n == self._n_fitted:
             return
         learn = self._n_learned == 0 or n - self._n_learned >= self.LEARN_SCALES_EVERY
@@ -150,7 +163,8 @@ class ModelBasedSearcher:
         """The trials that the model takes in: where they are too many the best, among which a difference matters."""
         vectors, rewards = self._history.vectors, self._history.rewards
         best = np.sort(np.argsort(-np.array(rewards), kind="stable")[: self.MOST_TRIALS])
-        return [vectors[i] for i in best], [rewards[i] for i in best]
+        beyond = sorted(self._beyond, key=lambda v: -self._beyond[v])[: self.MOST_TRIALS - len(best)]
+        return [*(vectors[i] for i in best), *beyond], [*(rewards[i] for i in best), *(self._beyond[v] for v in beyond)]
 
 
 class UnpractisedSearcher(ModelBasedSearcher):

@@ -36,6 +36,15 @@ class Shortlisting(Protocol):
 
 
 @runtime_checkable
+class Informed(Protocol):
+    """A searcher that learns of policies, too, which this search may not choose, as they cannot meet its constraint."""
+
+    def inform(self, policy: BitPolicy, accuracy: float) -> None:
+        """Learn from the accuracy of such a policy in an earlier run, 0..1, before the first `ask`, after `aim`."""
+        ...
+
+
+@runtime_checkable
 class Aiming(Protocol):
     """A searcher that learns of accuracies where something else is sought, and works out by itself what they are worth."""
 
