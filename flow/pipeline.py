@@ -239,8 +239,8 @@ def _search(settings: SearchSettings, listener: Listener, earlier: Sequence[Tria
     n_carried = carry_over(earlier, decisions, evaluator, store)
     if n_carried:
         listener.note(f"{n_carried} trials of earlier runs can meet the constraint: the searcher is told of them first")
-    if store.beyond and isinstance(searcher, Informed):
-        listener.note(f"{len(store.beyond)} others cannot: the searcher's model learns from their accuracies")
+    if isinstance(searcher, Informed) and (beyond := store.beyond):
+        listener.note(f"{len(beyond)} others cannot: the searcher's model learns from their accuracies")
     with workers_of(settings, evaluator, make, listener) as workers:
         trials = run_trials(searcher, evaluator, workers, store, settings.n_trials + n_carried, on_trial)
     write_json(run / "pareto.json", pareto_document(trials, constraint.board))

@@ -129,15 +129,18 @@ class TrialStore:
                     f"{self.path} holds trials of {', '.join(others)} and none of {self._study.study_name}; "
                     "move the file away to begin anew"
                 )
-            known = {**wanted, **({"SEED": trials[0].seed} if trials else {})}
-        for name in {**wanted, **known}:
-            if known.get(name) != wanted.get(name):
+            said = {**wanted, **({"SEED": trials[0].seed} if trials else {})}
+        else:
+            said = known
+        for name in {**wanted, **said}:
+            if said.get(name) != wanted.get(name):
                 raise StoreError(
-                    f"{self.path} holds trials of a run with {name}={known.get(name)}, this one has {name}={wanted.get(name)}; "
+                    f"{self.path} holds trials of a run with {name}={said.get(name)}, this one has {name}={wanted.get(name)}; "
                     "put back the file that belongs here, or move it away to begin anew"
                 )
-        with self._translated():
-            self._study.set_user_attr(RUN, wanted)
+        if known is None:
+            with self._translated():
+                self._study.set_user_attr(RUN, wanted)
 
     def add(self, trial: Trial) -> None:
         """Write one finished trial."""
